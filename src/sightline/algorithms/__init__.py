@@ -1,0 +1,28 @@
+"""The methods, one paper one file.
+
+Each scores the same response again under another view of the image, takes the change of every
+token's log-probability for its dependency on what the view hides, and turns the dependencies into
+one weight per token. ``token_advantages`` multiplies the advantages by them; the loss after that
+is GRPO's or DAPO's, unchanged.
+
+==========  ============================================================  ================
+``grpo``    every token weighs 1, no other view is scored                 ``base.py``
+``pgpo``    a response's advantage moves to its image-dependent tokens    ``pgpo.py``
+==========  ============================================================  ================
+
+A method of your own is a subclass of ``Algorithm``; pass it wherever these are accepted.
+"""
+
+from .base import Algorithm, ViewScores, token_advantages
+from .pgpo import PGPO
+
+ALGORITHMS: dict[str, type[Algorithm]] = {"grpo": Algorithm, "pgpo": PGPO}
+
+def algorithm_class(name: str) -> type[Algorithm]:
+    """The algorithm of this name."""
+    if name not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {name!r}; known: {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
+
+
+__all__ = ["ALGORITHMS", "PGPO", "Algorithm", "ViewScores", "token_advantages"]

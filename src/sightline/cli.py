@@ -1,0 +1,97 @@
+"""The command line: `sightline demo`, `sightline train`, `sightline report`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .algorithms import ALGORITHMS, algorithm_class
+from .flags import unknown_flag
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that names the nearest flags when one does not exist."""
+
+    def parse_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            raise ValueError(unknown_flag(unknown[0], self._option_string_actions))
+        return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 when done, 2 when the request or its data cannot be used, 130 when
+        interrupted.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL pings at construction
+    try:
+        if argv[:1] == ["train"]:  # its flags are TRL's, so TRL's parser reads them
+            from .train import train
+
+            train(argv[1:])
+        else:
+            args = _parser().parse_args(argv)
+            args.run(args)
+    except KeyboardInterrupt:
+        print("\nsightline: interrupted; what was written so far is kept", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, ImportError) as error:
+        print(f"sightline: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="sightline",
+        description="Perception-aware RL for vision-language models: "
+        "reward the tokens that looked at the image.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="command")
+    demo = commands.add_parser("demo", help="train a tiny VLM on this machine and write a report")
+    demo.add_argument("--algorithm", default="pgpo", help=f"one of: {', '.join(ALGORITHMS)}")
+    demo.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
+    demo.add_argument("--steps", type=_positive, default=100, help="of reinforcement learning")
+    demo.add_argument("--output-dir", type=Path, help="a new folder; default: a free one in runs/")
+    demo.add_argument(
+        "--threads", type=_positive, default=2, help="of the CPU; numbers depend on it"
+    )
+    demo.add_argument("--from-scratch", action="store_true", help="make the warm start anew")
+    demo.set_defaults(run=_demo)
+    commands.add_parser("train", help="train any model through TRL: sightline train --help")
+    report = commands.add_parser("report", help="write report.html into a run folder")
+    report.add_argument("folder", type=Path, metavar="run", help="a run folder")
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _demo(args: argparse.Namespace) -> None:
+    algorithm = algorithm_class(args.algorithm)()
+    # Imported here: --help and a mistyped flag should not wait for torch and transformers.
+    from .demo import run_demo, summary, use_threads
+    from .records import default_folder, new_run_folder
+
+    use_threads(args.threads)
+    folder = new_run_folder(
+        args.output_dir or default_folder(f"demo-{args.algorithm}-seed{args.seed}")
+    )
+    result = run_demo(algorithm, args.algorithm, args.seed, args.steps, folder, args.from_scratch)
+    print(summary(result, folder))
+
+
+def _report(args: argparse.Namespace) -> None:
+    from .report import write_report
+
+    print(write_report(args.folder))
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value

@@ -1,0 +1,132 @@
+"""Rows and responses → the tensors a Hugging Face vision-language model takes.
+
+One layout everywhere, the one TRL's trainer makes: prompts padded on the left, responses on the
+right, so that the response of every row starts in the same column.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Int
+from PIL import Image
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Prompts of P columns and responses of T, side by side.
+
+    Args:
+        inputs: what the model is called with: `input_ids` and `attention_mask` of shape
+            `(B, P + T)`, the processor's picture tensors and token types.
+        response_ids: the last T columns of `input_ids`.
+        mask: True on real response tokens, the end token included.
+        num_images: pictures per row; the picture tensors are flat over rows.
+    """
+
+    inputs: dict[str, Tensor]
+    response_ids: Int[Tensor, "B T"]
+    mask: Bool[Tensor, "B T"]
+    num_images: list[int]
+
+    def select(self, rows: Sequence[int]) -> "Encoded":
+        """These rows only, with their own pictures."""
+        index = list(rows)
+        flat = {}
+        if "image_grid_thw" in self.inputs:
+            grids = self.inputs["image_grid_thw"].split(self.num_images)
+            patches = self.inputs["pixel_values"].split([int(grid.prod(1).sum()) for grid in grids])
+            if any(self.num_images[row] for row in index):
+                flat["image_grid_thw"] = torch.cat([grids[row] for row in index])
+                flat["pixel_values"] = torch.cat([patches[row] for row in index])
+        by_row = {
+            name: value[index]
+            for name, value in self.inputs.items()
+            if name not in ("image_grid_thw", "pixel_values")
+        }
+        return Encoded(
+            {**by_row, **flat},
+            self.response_ids[index],
+            self.mask[index],
+            [self.num_images[row] for row in index],
+        )
+
+
+def encode(processor: Any, rows: Sequence[dict], responses: Sequence[str] | None = None) -> Encoded:
+    """Encode `rows` (columns `prompt` and `images`), with their responses if there are any.
+
+    A response is tokenized as given and closed with the end-of-turn token, as a sampled one is.
+    """
+    pictures = [pictures_of(row) for row in rows]
+    text = processor.apply_chat_template(
+        [_with_placeholders(row["prompt"], len(p)) for row, p in zip(rows, pictures, strict=True)],
+        tokenize=False,
+        add_generation_prompt=True,
+    )
+    inputs = dict(
+        processor(
+            text=text,
+            images=pictures if any(pictures) else None,
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
+        )
+    )
+    ids, mask = _pad_responses(processor.tokenizer, responses or [], len(rows))
+    for name, extra in {
+        "input_ids": ids,
+        "attention_mask": mask.long(),
+        "mm_token_type_ids": torch.zeros_like(ids),
+    }.items():
+        if name in inputs:
+            inputs[name] = torch.cat([inputs[name], extra], dim=1)
+    return Encoded(inputs, ids, mask, [len(p) for p in pictures])
+
+
+def pictures_of(row: Mapping[str, Any]) -> list[Image.Image]:
+    """The row's pictures, from its column `images` or `image`, in RGB: palette and grey ones would otherwise change meaning (T11)."""
+    name, found = row.get("id", "?"), []
+    single = [row["image"]] if row.get("image") is not None else []
+    for picture in row.get("images") or single:
+        if not isinstance(picture, Image.Image):
+            raise ValueError(
+                f"row {name!r}: images must be PIL pictures, got {type(picture).__name__}"
+            )
+        if 0 in picture.size:
+            raise ValueError(f"row {name!r}: an image of size {picture.size} is empty")
+        try:
+            found.append(picture.convert("RGB"))
+        except OSError as error:
+            raise ValueError(f"row {name!r}: an image cannot be read: {error}") from error
+    return found
+
+
+def _with_placeholders(prompt: list[dict], count: int) -> list[dict]:
+    """The messages with `count` image parts ahead of the first user text, as TRL places them."""
+    messages = []
+    for message in prompt:
+        content = message["content"]
+        if isinstance(content, str):
+            images = [{"type": "image"}] * count if message["role"] == "user" else []
+            count = 0 if images else count
+            content = [*images, {"type": "text", "text": content}]
+        messages.append({**message, "content": content})
+    return messages
+
+
+def _pad_responses(tokenizer: Any, responses: Sequence[str], n: int) -> tuple[Tensor, Tensor]:
+    if not responses:
+        return torch.zeros(n, 0, dtype=torch.long), torch.zeros(n, 0, dtype=torch.bool)
+    ids = [
+        [*tokenizer(r, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        for r in responses
+    ]
+    width = max(map(len, ids))
+    padded = torch.full((n, width), tokenizer.pad_token_id)
+    mask = torch.zeros(n, width, dtype=torch.bool)
+    for row, tokens in enumerate(ids):
+        padded[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, : len(tokens)] = True
+    return padded, mask

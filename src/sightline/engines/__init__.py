@@ -1,0 +1,1 @@
+"""Training engines. Each one wraps a framework; none imports another."""

@@ -1,0 +1,57 @@
+"""What training writes while it runs: `metrics.jsonl`, and one readable line per log step."""
+
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
+
+from ...records import append_lines
+
+# column, metric in the log, format; a metric that a run does not have shows as a dash
+COLUMNS = (
+    ("reward", "reward", "{:.3f}"),
+    ("accuracy", "rewards/exact_answer/mean", "{:.3f}"),
+    ("dependency", "dependency/blind", "{:.3f}"),
+    ("top-10% weight", "weights/top10_share", "{:.2f}"),
+    ("largest", "weights/largest", "{:.1f}"),
+    ("effective tokens", "weights/effective_tokens", "{:.1f}"),
+    ("grad norm", "grad_norm", "{:.2f}"),
+    ("scoring s", "seconds/scoring", "{:.2f}"),
+)
+
+
+class MetricsFile(TrainerCallback):
+    """Append each log to `metrics.jsonl` in the run folder."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "metrics.jsonl"
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if state.is_world_process_zero and logs:
+            append_lines(self.path, [{"step": state.global_step, **logs}])
+
+
+class ReadableProgress(ProgressCallback):
+    """The Trainer's progress bar, with a table row instead of a dictionary at each log step."""
+
+    header_shown = False
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if not state.is_world_process_zero or not logs or "reward" not in logs:
+            return
+        if not self.header_shown:
+            self.header_shown = True
+            tqdm.write("  step  " + "  ".join(name for name, _, _ in COLUMNS))
+        cells = []
+        for name, key, form in COLUMNS:
+            value = logs.get(key)
+            cells.append(("–" if value is None else form.format(value)).rjust(len(name)))
+        tqdm.write(f"{state.global_step:6d}  " + "  ".join(cells))
+
+
+def show_readable_progress(trainer: Trainer) -> None:
+    """Put `ReadableProgress` where the Trainer would print dictionaries."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(ReadableProgress)

@@ -1,0 +1,11 @@
+"""What to say about a command-line flag that does not exist."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def unknown_flag(flag: str, known: Iterable[str]) -> str:
+    """One sentence that names the nearest known flags."""
+    long = sorted(name for name in known if name.startswith("--"))
+    near = difflib.get_close_matches(flag.split("=")[0], long)
+    return f"unknown argument {flag}" + (f"; did you mean {' or '.join(near)}?" if near else "")

@@ -1,0 +1,157 @@
+"""The run folder: the files that training and scoring write and the report reads.
+
+`run.json` says what was run, `metrics.jsonl` holds one line per log step, `tokens.jsonl` one line
+per recorded response, `images/` their pictures, `result.json` the outcome.
+"""
+
+import json
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from .algorithms.base import ViewScores
+from .core import sampled_kl
+from .encoding import Encoded
+from .token_labels import token_texts
+
+NEEDED_BYTES = 300 * 2**20  # checkpoint, pictures and logs of the tiny model, with room
+PACKAGES = ("sightline", "torch", "transformers", "trl", "numpy")
+
+
+def new_run_folder(path: Path) -> Path:
+    """Make `path` for a new run, on a disk with room; what another run wrote is left alone."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(
+            f"{path} exists and belongs to another run: choose another --output-dir or remove it"
+        )
+    path.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(path).free
+    if free < NEEDED_BYTES:
+        raise OSError(
+            f"{path} has {free / 2**20:.0f} MiB free, a run needs {NEEDED_BYTES / 2**20:.0f}: "
+            "free some space or choose another --output-dir"
+        )
+    return path
+
+
+def default_folder(name: str) -> Path:
+    """`runs/name`, or the first of `runs/name-2`, `runs/name-3`, … that is free."""
+    folder, number = Path("runs") / name, 2
+    while folder.exists():
+        folder, number = Path("runs") / f"{name}-{number}", number + 1
+    return folder
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write whole or not at all: a reader never sees half a file."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)
+
+
+def append_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Append JSON lines; NaN and infinity become null, which every JSON reader knows."""
+    with path.open("a", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+
+
+def save_images(folder: Path, row: Mapping[str, Any]) -> list[str]:
+    """Save the row's pictures below `folder` once; return their paths relative to it."""
+    paths = []
+    for index, picture in enumerate(row.get("images") or []):
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", str(row["id"]))
+        path = Path("images") / (f"{name}-{index}.png" if index else f"{name}.png")
+        (folder / "images").mkdir(exist_ok=True)
+        if not (folder / path).exists():
+            _rgb(picture).save(folder / path)
+        paths.append(str(path))
+    return paths
+
+
+def environment() -> dict[str, str]:
+    """Versions of what a number depends on."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    return found | {name: version(name) for name in PACKAGES}
+
+
+def question(prompt: str | Sequence[Mapping[str, Any]]) -> str:
+    """The text of a prompt, whether plain or in chat messages."""
+    if isinstance(prompt, str):
+        return prompt
+    contents = [message["content"] for message in prompt]
+    texts = [
+        content
+        if isinstance(content, str)
+        else " ".join(part["text"] for part in content if part["type"] == "text")
+        for content in contents
+    ]
+    return "\n".join(texts)
+
+
+def token_records(
+    tokenizer: Any,
+    rows: Sequence[Mapping[str, Any]],
+    responses: Encoded,
+    views: Mapping[str, ViewScores],
+    weights: Tensor | None = None,
+    **columns: Sequence[Any],
+) -> list[dict[str, Any]]:
+    """The lines of `tokens.jsonl` for `responses`: per token, what each view changed.
+
+    A row without an image has no dependency, which is not the same as 0: its views are left out.
+
+    Args:
+        rows: the questions, in the order of `responses`.
+        views: as scored; the first gives the record's `dependency`, its sampled KL in nats.
+        weights: `(B, T)`, or None where nothing was trained.
+        columns: further fields, one value per row: `images`, `split`, `step`, `reward`,
+            `reward_reason`, `advantage`, `labels`.
+    """
+    records = []
+    for index, row in enumerate(rows):
+        real = responses.mask[index]
+        ids = responses.response_ids[index][real].tolist()
+        text = tokenizer.decode(ids, skip_special_tokens=True)
+        record = {
+            "id": str(row.get("id", index)),
+            "prompt": question(row["prompt"]),
+            "gold": str(row.get("answer", "")),
+            "response": text,
+            "tokens": token_texts(tokenizer, ids),
+            "views": {},
+            **{name: values[index] for name, values in columns.items()},
+        }
+        if responses.num_images[index]:
+            for name, score in views.items():
+                ratio = score.log_ratio[index][real]
+                record["views"][name] = {"log_ratio": ratio.tolist()}
+                record.setdefault("dependency", sampled_kl(ratio).tolist())
+                if score.kl is not None:
+                    record["views"][name]["kl"] = score.kl[index][real].tolist()
+        if weights is not None:
+            record["weights"] = weights[index][real].tolist()
+        records.append(record)
+    return records
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    return picture.convert("RGB")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:  # nan or infinite
+        return None
+    return value

@@ -1,0 +1,65 @@
+"""Pictures of a run folder as data URIs, decoded and encoded again by us, never linked."""
+
+import base64
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 2**24  # 4096 x 4096; checked before decoding: a PNG of 10 kB can hold gigabytes
+SIDE = 320  # longest side of a thumbnail
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture as a data URI, or the reason why it is not shown."""
+
+    name: str
+    uri: str = ""
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+
+
+def thumbnail(run_dir: Path, name: str) -> Thumbnail:
+    """The picture ``name`` of a run folder, at most ``SIDE`` pixels wide and high."""
+    try:
+        path = inside(run_dir, name)
+        if path is None:
+            return Thumbnail(name, problem="its path leaves the run folder, so it was not opened")
+        if not path.is_file():
+            return Thumbnail(name, problem="there is no such file in the run folder")
+        picture = decode(path)
+    except Image.DecompressionBombError:
+        picture = None
+    except (OSError, ValueError, SyntaxError):  # broken files, and names that are no paths
+        return Thumbnail(name, problem="it is not a readable PNG, JPEG or WebP picture")
+    if picture is None:
+        return Thumbnail(name, problem=f"it has more than {MAX_PIXELS:,} pixels")
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return Thumbnail(name, uri, picture.width, picture.height)
+
+
+def inside(run_dir: Path, name: str) -> Path | None:
+    """The file that ``name`` means, or None if it lies outside, also by way of a link."""
+    if Path(name).is_absolute():
+        return None
+    path = (run_dir / name).resolve()
+    return path if path.is_relative_to(run_dir.resolve()) else None
+
+
+def decode(path: Path) -> Image.Image | None:
+    """The picture in RGB on white, no larger than a thumbnail; None if it has too many pixels."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
+        with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+            if image.width * image.height > MAX_PIXELS:
+                return None
+            picture = ImageOps.exif_transpose(image).convert("RGBA")
+    picture.thumbnail((SIDE, SIDE))
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")

@@ -1,0 +1,219 @@
+"""Supervised fine-tuning that gives the tiny VLM something for reinforcement learning to improve.
+
+Trained end to end from random weights, a model of this size guesses for a thousand steps before it
+looks at the image. Three stages avoid that:
+
+1. *alignment*: each merged image token is pulled towards the word for what stands in its column;
+2. *transcription*: the model says what it reads, and nothing else;
+3. *prose*: full responses, in the wording that reinforcement learning will sample; first with
+   the words that carry information counting more, then as they are.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+
+from . import encoding, tiny_vlm, token_labels
+from .encoding import encode
+from .tiny_vlm import build_model, build_processor
+from .token_labels import label_tokens, token_texts
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """How many scenes are drawn and how long each stage takes; the defaults leave half to learn."""
+
+    scenes: int = 3000
+    alignment_steps: int = 120
+    transcription_steps: int = 160
+    emphasis_steps: int = 200
+    prose_steps: int = 100
+    batch: int = 32
+    emphasis: float = 8.0
+    learning_rate: float = 1e-3
+
+    def train(
+        self,
+        model: Qwen2_5_VLForConditionalGeneration,
+        processor: Qwen2_5_VLProcessor,
+        task: ModuleType,
+        seed: int,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        """Train `model` in place on `task`'s warm split, from `seed` alone."""
+        rng = np.random.default_rng([seed, 1])
+        rows = task.rows(self.scenes, seed, split="warm")
+
+        def align(batch: list[dict]) -> Tensor:
+            return alignment_loss(model, processor, batch, [task.in_view(row) for row in batch])
+
+        def transcribe(batch: list[dict]) -> Tensor:
+            # As many again without a picture: the digits must then be guessed, but what follows
+            # from them is learned at a fraction of the cost.
+            blind = [{**rows[i], "images": []} for i in rng.choice(len(rows), len(batch))]
+            batch = [*batch, *blind]
+            responses = [task.transcription(row, rng) for row in batch]
+            return response_loss(model, processor, batch, responses)
+
+        def explain(batch: list[dict], emphasis: float) -> Tensor:
+            responses = [task.demonstration(row, rng) for row in batch]
+            spans = [task.spans(response) for response in responses]
+            return response_loss(model, processor, batch, responses, spans, emphasis)
+
+        model.train()
+        done = 0
+        # Image tokens are cheap without the language model around them: twice the batch.
+        for loss_of, size, steps in (
+            (align, 2 * self.batch, self.alignment_steps),
+            (transcribe, self.batch, self.transcription_steps),
+            (partial(explain, emphasis=self.emphasis), self.batch, self.emphasis_steps),
+            (partial(explain, emphasis=1.0), self.batch, self.prose_steps),
+        ):
+            optimizer = torch.optim.AdamW(model.parameters(), self.learning_rate)
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer,
+                # up over 20 steps, down over the last quarter
+                lambda step, n=steps: min((step + 1) / 20, 1.0, max(n - step, 1) / (n / 4)),
+            )
+            for _ in range(steps):
+                chosen = rng.choice(len(rows), size, replace=False)
+                loss = loss_of([rows[i] for i in chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                schedule.step()
+                done += 1
+                progress(done)
+        model.eval()
+
+    @property
+    def steps(self) -> int:
+        """Of all stages together."""
+        return (
+            self.alignment_steps + self.transcription_steps + self.emphasis_steps + self.prose_steps
+        )
+
+
+def load_warm_model(
+    task: ModuleType,
+    seed: int,
+    *,
+    recipe: WarmStart | None = None,
+    from_scratch: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor]:
+    """The tiny VLM after its warm start: from the cache if it was made before, else made now.
+
+    The cache is `$SIGHTLINE_CACHE`, by default `~/.cache/sightline`. Its key is a hash of all that
+    decides the weights: recipe, seed, threads, data, versions and the code itself.
+
+    Args:
+        from_scratch: make it anew, and replace what the cache holds.
+        progress: told the number of steps done, of `recipe.steps`.
+    """
+    recipe = recipe or WarmStart()
+    folder = _cache() / f"warm-{_key(recipe, task, seed)}"
+    if folder.exists() and not from_scratch:
+        progress(recipe.steps)
+        return (
+            Qwen2_5_VLForConditionalGeneration.from_pretrained(folder).eval(),
+            AutoProcessor.from_pretrained(folder),
+        )
+    processor = build_processor(task.corpus())
+    model = build_model(processor, seed)
+    recipe.train(model, processor, task, seed, progress)
+    draft = folder.with_name(f"{folder.name}.{os.getpid()}")
+    model.save_pretrained(draft)
+    processor.save_pretrained(draft)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(draft, folder)  # whole or not at all
+    return model, processor
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("SIGHTLINE_CACHE") or Path.home() / ".cache" / "sightline")
+
+
+def _key(recipe: WarmStart, task: ModuleType, seed: int) -> str:
+    code = [inspect.getsource(module) for module in (encoding, tiny_vlm, token_labels, task)]
+    code.append(Path(__file__).read_text(encoding="utf-8"))
+    made_of = [asdict(recipe), seed, torch.get_num_threads(), task.fingerprint(), code]
+    made_of += [torch.__version__, transformers.__version__, np.__version__]
+    return hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
+
+
+def alignment_loss(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    rows: list[dict],
+    words: list[list[str]],
+) -> Tensor:
+    """Cross-entropy, in nats, of naming what stands in the picture from its merged image tokens.
+
+    `words[b]` lists what picture `b` shows from left to right; they are spread evenly over the
+    columns of image tokens, and compared with the word embeddings the language model reads.
+    All pictures must have one size.
+    """
+    pictures = processor.image_processor(images=[r["images"][0] for r in rows], return_tensors="pt")
+    tokens = model.model.visual(
+        pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]
+    ).pooler_output
+    merge = processor.image_processor.merge_size
+    _, height, width = (pictures["image_grid_thw"][0] // torch.tensor([1, merge, merge])).tolist()
+    columns = tokens.view(len(rows), height, width, -1).mean(1)
+    places = np.linspace(0, width - 1, len(words[0])).round().astype(int)
+    ids = torch.tensor([processor.tokenizer.convert_tokens_to_ids(_as_tokens(w)) for w in words])
+    vocabulary, targets = ids.unique(return_inverse=True)
+    embeddings = model.get_input_embeddings().weight[vocabulary]
+    logits = 20 * normalize(columns[:, places], dim=-1) @ embeddings.T
+    return cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+def response_loss(
+    model: Qwen2_5_VLForConditionalGeneration,
+    processor: Qwen2_5_VLProcessor,
+    rows: list[dict],
+    responses: list[str],
+    spans: list[Sequence[tuple[int, int, str]]] | None = None,
+    emphasis: float = 1.0,
+) -> Tensor:
+    """Weighted mean negative log-probability, in nats, of the response tokens.
+
+    Args:
+        spans: per response, its labelled character ranges.
+        emphasis: what a labelled token counts; two words in forty would else be learned last.
+    """
+    encoded = encode(processor, rows, responses)
+    logits = model(
+        **encoded.inputs, use_cache=False, logits_to_keep=encoded.mask.shape[1] + 1
+    ).logits[:, :-1]
+    ids = encoded.response_ids[encoded.mask]
+    weights = torch.ones(len(ids))
+    if spans is not None:
+        tokens = [
+            token_texts(processor.tokenizer, r[m])
+            for r, m in zip(encoded.response_ids, encoded.mask, strict=True)
+        ]
+        labels = [label for t, s in zip(tokens, spans, strict=True) for label in label_tokens(t, s)]
+        weights[torch.tensor([label != "other" for label in labels])] = emphasis
+    losses = cross_entropy(logits[encoded.mask], ids, reduction="none")
+    return (losses * weights).sum() / weights.sum()
+
+
+def _as_tokens(words: list[str]) -> list[str]:
+    return [f"Ġ{word}" for word in words]  # a byte-level vocabulary writes the space as Ġ

@@ -1,0 +1,46 @@
+"""What a batch of token weights did, in numbers one can watch."""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from .algorithms.base import ViewScores
+from .core import keep_real, response_mean
+
+
+def weight_metrics(
+    weights: Float[Tensor, "B T"], scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
+) -> dict[str, float]:
+    """Means over the non-empty responses of a batch, for the log; empty if there is none.
+
+    `weights/largest` is the largest weight in the batch; `weights/effective_tokens` how many
+    equally weighted tokens would have the same sum of squares, ``(sum w)^2 / sum w^2``;
+    `weights/top10_share` the part of a response's weight that its heaviest tenth of tokens holds;
+    `dependency/<view>` the mean sampled KL per token, in nats; `dependency/<view>/nan` how many
+    scores were NaN.
+    """
+    filled = mask.any(1)
+    if not filled.any():
+        return {}
+    weights, mask = keep_real(weights, mask)[filled], mask[filled]
+    total = weights.sum(1).clamp(min=1e-12)
+    ordered = weights.sort(1, descending=True).values
+    tenth = torch.tensor(
+        [math.ceil(round(n * 0.1, 9)) for n in mask.sum(1).tolist()], device=mask.device
+    )
+    within = torch.arange(weights.shape[1], device=mask.device) < tenth[:, None]
+    metrics = {
+        "weights/largest": weights.max().item(),
+        "weights/effective_tokens": (total**2 / weights.square().sum(1).clamp(min=1e-12))
+        .mean()
+        .item(),
+        "weights/top10_share": ((ordered * within).sum(1) / total).mean().item(),
+    }
+    for name, score in scores.items():
+        kept = ViewScores(score.log_ratio[filled])
+        metrics[f"dependency/{name}"] = response_mean(kept.dependency(mask), mask).mean().item()
+        metrics[f"dependency/{name}/nan"] = float(kept.count_nan(mask))
+    return metrics

@@ -1,0 +1,383 @@
+"""The contract of the TRL engine: what it must keep of TRL, and what it must change."""
+
+import copy
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+import trl
+from reference_loop import reference_loss
+from torch.testing import assert_close
+from trl import GRPOConfig, GRPOTrainer
+
+from sightline import PGPO, Algorithm, Blind
+from sightline.encoding import encode
+from sightline.engines.trl import PerceptionGRPOTrainer, seam
+from sightline.tasks import digits
+
+
+PICTURE_TOKENS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+
+
+def even_length(completions, **columns):
+    """A reward that varies within a group of random responses."""
+    return [float(len(c[0]["content"]) % 2) for c in completions]
+
+
+@dataclass(frozen=True)
+class Ones(Algorithm):
+    """Weights of 1 that nevertheless come as (B, T)."""
+
+    def views(self):
+        return {"blind": Blind()}
+
+
+@dataclass(frozen=True)
+class FirstTokenOff(Ones):
+    """The first token of every response weighs 0."""
+
+    def token_weights(self, scores, mask):
+        weights = mask.float()
+        weights[:, 0] = 0
+        return weights
+
+
+@pytest.fixture
+def make(tiny, tmp_path):
+    """A trainer on a fresh copy of the tiny model, on 2 prompts x 4 responses a step."""
+    count = iter(range(100))
+
+    def build(algorithm=None, rows=None, **settings):
+        model = copy.deepcopy(tiny.model)
+        folder = tmp_path / str(next(count))
+        args = GRPOConfig(
+            **{
+                "output_dir": str(folder),
+                "per_device_train_batch_size": 8,
+                "num_generations": 4,
+                "max_completion_length": 6,
+                "max_steps": 2,
+                "learning_rate": 1e-3,
+                "logging_steps": 1,
+                "save_strategy": "no",
+                "report_to": "none",
+                "use_cpu": True,
+                "bf16": False,
+                "gradient_checkpointing": False,
+                "disable_tqdm": True,
+                "epsilon_high": 0.28,
+                **settings,
+            }
+        )
+        common = {
+            "model": model,
+            "reward_funcs": even_length,
+            "args": args,
+            "processing_class": tiny.processor,
+        }
+        rows = rows or digits.rows(4, seed=1)
+        if algorithm is None:
+            from datasets import Dataset
+
+            return GRPOTrainer(train_dataset=Dataset.from_list(rows), **common)
+        return PerceptionGRPOTrainer(algorithm=algorithm, train_dataset=rows, **common)
+
+    return build
+
+
+def weights_of(trainer):
+    return {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+
+
+def trained(trainer):
+    """Its parameters after training, started at once: construction seeds the generators."""
+    trainer.train()
+    return weights_of(trainer)
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_uniform_credit_trains_bit_for_bit_like_trl(make, tiny):
+    # P7; TRL is told not to sample the tokens that we never sample
+    banned = [tiny.processor.tokenizer.convert_tokens_to_ids(t) for t in PICTURE_TOKENS]
+    plain = trained(make(generation_kwargs={"suppress_tokens": sorted(banned)}))
+    ours = trained(make(Algorithm()))
+    assert not same(dict(tiny.model.named_parameters()), plain)
+    assert same(plain, ours)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "bnpo", "dr_grpo"])
+def test_weights_of_one_per_token_train_like_one_advantage_per_response(make, loss_type):
+    per_response = trained(make(Algorithm(), loss_type=loss_type))
+    per_token = trained(make(Ones(), loss_type=loss_type))
+    assert same(per_response, per_token)
+
+
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_loss_and_gradient_equal_the_reference_loop(make, loss_type, temperature):
+    trainer = make(PGPO(), loss_type=loss_type, temperature=temperature)
+    batch = rollout(trainer)
+    advantages, weights = unmixed(trainer, batch)
+    assert weights.max() > 1.5 and weights.min() == 0  # PGPO has something to say here
+
+    trainer.model.train()
+    loss = trainer._compute_loss(trainer.model, batch)
+    loss.backward()
+    found = {name: p.grad.clone() for name, p in trainer.model.named_parameters()}
+    trainer.model.zero_grad()
+    expected = reference_loss(
+        trainer.model, batch, weights, advantages, loss_type, temperature=temperature
+    )
+    expected.backward()
+
+    assert_close(loss, expected, atol=1e-6, rtol=1e-5)
+    for name, parameter in trainer.model.named_parameters():
+        assert_close(found[name], parameter.grad, atol=1e-6, rtol=1e-4, msg=name)
+    assert max(g.abs().max() for g in found.values()) > 1e-3
+
+
+def test_a_token_of_weight_zero_has_no_gradient_and_its_neighbours_do(make, monkeypatch):
+    trainer = make(FirstTokenOff())
+    batch = rollout(trainer)
+    caught = {}
+    method = GRPOTrainer._get_per_token_logps_and_entropies
+
+    def keep(self, *args, **kwargs):
+        result = method(self, *args, **kwargs)
+        result[0].retain_grad()
+        caught["log_probs"] = result[0]
+        return result
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", keep)
+    trainer._compute_loss(trainer.model, batch).backward()
+
+    gradient = caught["log_probs"].grad
+    trained = batch["advantages"][:, 1:] != 0
+    assert not gradient[:, 0].any()
+    assert gradient[:, 1:][trained].all() and trained.any()
+
+
+def test_weights_stay_with_their_rows_through_shuffle_and_split(make):
+    # 4 slices of 2 rows: TRL permutes the rows, and images of two sizes with them
+    rows = digits.rows(4, seed=1)
+    for index, row in enumerate(rows):
+        row["images"] = [row["images"][0].resize((48 + 16 * index, 32))] * (1 + index % 2)
+    trainer = make(
+        PGPO(),
+        rows=rows,
+        per_device_train_batch_size=2,
+        steps_per_generation=4,
+        gradient_accumulation_steps=4,
+    )
+    slices, unsplit = [], {}
+    compute, generate = trainer._compute_loss, trainer._generate_and_score_completions
+
+    def watch_generation(inputs):
+        output = generate(inputs)
+        for ids, credit in zip(output["completion_ids"], output["advantages"], strict=True):
+            unsplit[tuple(ids.tolist())] = credit.clone()
+        return output
+
+    def watch_loss(model, inputs):
+        slices.append(inputs)
+        return compute(model, inputs)
+
+    trainer._generate_and_score_completions = watch_generation
+    trainer._compute_loss = watch_loss
+    trainer.train()
+
+    assert len(slices) == 8
+    seen = 0
+    for part in slices:
+        assert part["advantages"].shape == part["completion_mask"].shape
+        for ids, credit in zip(part["completion_ids"], part["advantages"], strict=True):
+            assert_close(credit, unsplit[tuple(ids.tolist())][: len(credit)])
+            seen += 1
+    assert seen == 16
+
+
+def test_our_clean_log_probs_equal_trls(make):
+    trainer = make(PGPO(), temperature=0.8)
+    batch = rollout(trainer)
+    from sightline.scoring import score_views
+
+    ours = score_views(trainer.model, seam.read(batch), {}, temperature=0.8).log_probs
+    with torch.no_grad():
+        theirs, _, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model,
+            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+            batch["completion_ids"].shape[1],
+            pixel_values=batch["pixel_values"],
+            image_grid_thw=batch["image_grid_thw"],
+            num_images=batch["num_images"],
+            mm_token_type_ids=batch["mm_token_type_ids"],
+        )
+    assert_close(ours, theirs * batch["completion_mask"], atol=1e-5, rtol=0)
+
+
+def test_micro_batches_of_any_size_train_alike(make):
+    results = []
+    for size in (8, 4, 2, 1):
+        trainer = make(
+            PGPO(),
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=8 // size,
+            steps_per_generation=8 // size,
+            optim="sgd",
+            max_steps=1,
+        )
+        results.append(trained(trainer))
+    for other in results[1:]:
+        for name, value in results[0].items():
+            assert_close(other[name], value, atol=2e-6, rtol=1e-4)
+
+
+def test_the_buffered_batch_is_left_alone_by_the_loss(make):
+    # T17
+    trainer = make(PGPO())
+    batch = rollout(trainer)
+    before = {k: v.clone() for k, v in batch.items() if torch.is_tensor(v)}
+    trainer._compute_loss(trainer.model, batch)
+    assert all(torch.equal(batch[name], value) for name, value in before.items())
+
+
+def test_evaluation_scores_no_view(make, monkeypatch):
+    # T62
+    trainer = make(PGPO())
+    monkeypatch.setattr(
+        "sightline.engines.trl.trainer.score_views", lambda *a, **k: pytest.fail("scored")
+    )
+    trainer.model.eval()
+    output = trainer._generate_and_score_completions(list(trainer.train_dataset)[:4])
+    assert output["advantages"].ndim == 1
+
+
+def test_no_image_token_is_ever_sampled(make, tiny):
+    # T55: a model that wants nothing else
+    trainer = make(PGPO())
+    banned = [tiny.processor.tokenizer.convert_tokens_to_ids(t) for t in PICTURE_TOKENS]
+    with torch.no_grad():
+        embeddings = trainer.model.get_output_embeddings().weight
+        embeddings[banned] *= 100
+    batch = rollout(trainer)
+    assert not torch.isin(batch["completion_ids"], torch.tensor(banned)).any()
+
+
+def test_an_image_that_does_not_reach_the_model_stops_the_run(make, monkeypatch):
+    trainer = make(PGPO())
+    visual = trainer.model.model.visual
+    forward = visual.forward
+
+    def blind_tower(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        output.pooler_output = output.pooler_output * 0
+        return output
+
+    # the tower gives zeros, and the language model ignores image tokens altogether
+    monkeypatch.setattr(visual, "forward", blind_tower)
+    hidden = {}
+    from sightline import scoring
+
+    original = scoring._response_states
+
+    def same_for_every_view(model, inner, inputs, responses):
+        if "pixel_values" in inputs:
+            hidden["clean"] = original(model, inner, inputs, responses)
+        return hidden["clean"]
+
+    monkeypatch.setattr(scoring, "_response_states", same_for_every_view)
+    with pytest.raises(RuntimeError, match="dependency is 0 on every token at step 0"):
+        trainer.train()
+
+
+def test_a_row_without_an_image_is_named(make):
+    rows = digits.rows(4, seed=1)
+    rows[2]["images"] = []
+    with pytest.raises(ValueError, match="digits-rl-1-00002.*no image"):
+        make(PGPO(), rows=rows)
+
+
+def test_metrics_and_tokens_are_written(make, tiny):
+    trainer = make(PGPO())
+    trainer.train()
+    folder = trainer.run_folder
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    records = [json.loads(line) for line in (folder / "tokens.jsonl").read_text().splitlines()]
+
+    steps = [line for line in lines if "reward" in line]
+    assert [line["step"] for line in steps] == [1, 2]
+    for name in ("dependency/blind", "weights/largest", "weights/effective_tokens"):
+        assert all(line[name] > 0 for line in steps)
+    assert trainer.scoring_seconds > 0
+    assert len(records) == 2 * 4  # one group of four per log step
+    for record in records:
+        width = len(record["tokens"])
+        assert len(record["weights"]) == len(record["dependency"]) == width
+        assert len(record["views"]["blind"]["log_ratio"]) == width
+        assert (folder / record["images"][0]).is_file()
+        assert record["reward"] in (0.0, 1.0)
+        assert sum(record["weights"]) == pytest.approx(width, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"importance_sampling_level": "sequence"}, "one ratio per response"),
+    ],
+)
+def test_settings_that_undo_token_credit_are_refused(make, settings, sentence):
+    # T50
+    with pytest.raises(ValueError, match=sentence):
+        make(PGPO(), **settings)
+
+
+def test_a_right_padding_processor_is_refused(make, tiny, monkeypatch):
+    # T53
+    monkeypatch.setattr(tiny.processor.tokenizer, "padding_side", "right")
+    with pytest.raises(ValueError, match="padding_side='left'"):
+        make(PGPO())
+
+
+def test_a_trl_whose_methods_changed_is_refused(monkeypatch):
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", lambda self, a, b: None)
+    with pytest.raises(RuntimeError, match=rf"trl {trl.__version__} is not supported.*1\.16\.0"):
+        seam.check_methods()
+
+
+def test_prompts_are_encoded_as_trl_encodes_them(make, tiny):
+    rows = digits.rows(2, seed=4)
+    trainer = make(PGPO(), rows=rows)
+    from trl.data_utils import prepare_multimodal_messages
+
+    theirs, _, _ = trainer._tokenize_prompts(
+        [prepare_multimodal_messages(row["prompt"], images=row["images"]) for row in rows]
+    )
+    ours = encode(tiny.processor, rows).inputs
+    for row in range(2):
+        real = ours["attention_mask"][row].bool()
+        assert ours["input_ids"][row][real].tolist() == list(theirs[row])
+
+
+def rollout(trainer):
+    """One generation batch, scored, as TRL hands it to its loss."""
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    rows = [trainer.train_dataset[i] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
+    return trainer._generate_and_score_completions(rows)
+
+
+def unmixed(trainer, batch):
+    """The group advantages and the weights that the batch's token advantages were made of."""
+    rewards = torch.tensor(seam.rewards(trainer, 8)).view(2, 4)
+    advantages = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
+    from sightline.scoring import score_views
+
+    scores = score_views(
+        trainer.model, seam.read(batch), PGPO().views(), temperature=trainer.args.temperature
+    ).views
+    return advantages.flatten(), PGPO().token_weights(scores, batch["completion_mask"].bool())

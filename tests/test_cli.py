@@ -1,0 +1,107 @@
+"""What a newcomer meets: commands, their files, and one clear sentence for each mistake."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from sightline.cli import main
+from sightline.flags import unknown_flag
+
+QUICK = ["--steps", "2", "--threads", "1"]
+
+
+@pytest.fixture
+def in_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(capsys, *argv):
+    """The one sentence that `sightline argv` is refused with."""
+    assert main(list(argv)) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("sightline: ") and "Traceback" not in err
+    return err
+
+
+def test_an_unknown_algorithm_lists_the_known_ones(in_folder, capsys):
+    for command in ("demo", "train"):
+        assert "'ppo'; known: grpo, pgpo" in refused(capsys, command, "--algorithm", "ppo")
+    assert not list(in_folder.iterdir())
+
+
+def test_an_unknown_task_lists_the_known_ones(in_folder, capsys):
+    assert "unknown task 'chess'; known: digits" in refused(capsys, "train", "--task", "chess")
+
+
+def test_an_unknown_model_path_is_named(in_folder, capsys):
+    assert "no model at './nowhere'" in refused(capsys, "train", "--model", "./nowhere")
+
+
+@pytest.mark.parametrize(
+    ("argv", "near"),
+    [
+        (["demo", "--step", "3"], "--steps"),
+        (["train", "--learning_rat", "1"], "--learning_rate"),
+        (["train", "--threshhold", "1"], "--threshold"),
+    ],
+)
+def test_an_unknown_flag_names_the_nearest(in_folder, capsys, argv, near):
+    # T82
+    message = refused(capsys, *argv)
+    assert argv[1] in message and near in message
+
+
+def test_an_unknown_yaml_key_names_the_nearest(in_folder, capsys):
+    (in_folder / "run.yaml").write_text("lerning_rate: 1.0e-4\n")
+    message = refused(capsys, "train", "--config", "run.yaml")
+    assert "lerning_rate" in message and "--learning_rate" in message
+
+
+def test_hyper_parameters_out_of_range_are_named(in_folder, capsys):
+    assert "threshold must be in [0, 1], got 1.5" in refused(capsys, "train", "--threshold", "1.5")
+
+
+def test_a_folder_of_another_run_is_left_alone(in_folder, capsys):
+    (in_folder / "run").mkdir()
+    (in_folder / "run" / "run.json").write_text("{}")
+    for command in (["demo", "--output-dir", "run"], ["train", "--output_dir", "run"]):
+        assert "belongs to another run" in refused(capsys, *command)
+    assert [p.name for p in (in_folder / "run").iterdir()] == ["run.json"]
+
+
+def test_a_full_disk_is_refused_before_anything_runs(in_folder, capsys, monkeypatch):
+    monkeypatch.setattr("sightline.records.NEEDED_BYTES", 2**60)
+    assert "MiB free, a run needs" in refused(capsys, "demo", "--output-dir", "run")
+
+
+def test_counts_must_be_positive(in_folder, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["demo", "--steps", "0"])
+    assert stop.value.code == 2
+    assert "must be at least 1, got 0" in capsys.readouterr().err
+
+
+def test_near_flags():
+    assert unknown_flag("--sead", ["--seed", "--steps", "-h"]) == (
+        "unknown argument --sead; did you mean --seed?"
+    )
+    assert unknown_flag("--zzz=1", ["--seed"]) == "unknown argument --zzz=1"
+
+
+def test_help_is_quick_and_names_the_commands():
+    # a mistyped flag should not wait for transformers
+    started = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "sightline", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(name in started.stdout for name in ("demo", "train", "report"))
+    assert "transformers" not in started.stderr

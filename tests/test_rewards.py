@@ -1,0 +1,46 @@
+"""Completion and answer to float."""
+
+import pytest
+
+from sightline.rewards import boxed, exact_answer, think_format
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [
+        ("so \\boxed{12}", "12"),
+        ("\\boxed{7} no, \\boxed{ 12 }", "12"),
+        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
+        ("\\boxed{3} and \\boxed{4", "3"),
+        ("\\boxed{}", ""),
+        ("boxed{12}", None),
+        ("12", None),
+    ],
+)
+def test_the_last_complete_box_counts(text, content):
+    assert boxed(text) == content
+
+
+def test_exact_answer_takes_messages_and_text():
+    completions = [[{"role": "assistant", "content": "\\boxed{5}"}], "\\boxed{5}", "5"]
+    assert exact_answer(completions, ["5", "6", "5"], prompts=None) == [1.0, 0.0, 0.0]
+
+
+def test_exact_answer_refuses_columns_of_another_length():
+    with pytest.raises(ValueError):
+        exact_answer(["a"], ["1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "reward"),
+    [
+        ("<think> a </think> \\boxed{1}", 1.0),
+        ("<think> a\nb </think>\n\\boxed{1}\n", 1.0),
+        ("<think> a </think> \\boxed{}", 0.0),
+        ("<think> a \\boxed{1}", 0.0),
+        ("a </think> \\boxed{1}", 0.0),
+        ("<think> a </think> \\boxed{1} and more", 0.0),
+    ],
+)
+def test_think_format(text, reward):
+    assert think_format([text]) == [reward]
