@@ -62,7 +62,7 @@ def annotations_off():
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The tiny VLM with random weights and its processor; a test that changes it changes it back."""
+    """The tiny VLM with random weights, and its processor; who changes it changes it back."""
     from sightline import tiny_vlm
     from sightline.tasks import digits
 

@@ -1,14 +1,9 @@
 """What a newcomer meets: commands, their files, and one clear sentence for each mistake."""
 
-import json
-import os
-import signal
 import subprocess
 import sys
-import time
 
 import pytest
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from sightline.cli import main
 from sightline.flags import unknown_flag
@@ -25,7 +20,7 @@ def in_folder(tmp_path, monkeypatch):
 def refused(capsys, *argv):
     """The one sentence that `sightline argv` is refused with."""
     assert main(list(argv)) == 2
-    out, err = capsys.readouterr()
+    _, err = capsys.readouterr()
     assert err.startswith("sightline: ") and "Traceback" not in err
     return err
 

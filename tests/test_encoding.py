@@ -53,7 +53,7 @@ def test_a_picture_counts_as_its_rgb_version(tiny, mode):
 
 def test_what_is_no_picture_is_named(tiny):
     row = digits.rows(1)[0]
-    with pytest.raises(ValueError, match="digits-rl-0-00000.*PIL pictures, got str"):
+    with pytest.raises(ValueError, match=r"digits-rl-0-00000.*PIL pictures, got str"):
         encode(tiny.processor, [{**row, "images": ["cat.png"]}])
     with pytest.raises(ValueError, match=r"size \(0, 5\) is empty"):
         encode(tiny.processor, [{**row, "images": [Image.new("RGB", (0, 5))]}])
@@ -65,5 +65,5 @@ def test_a_truncated_picture_is_named(tiny, tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with Image.open(path) as picture:
         row = {**digits.rows(1)[0], "images": [picture]}
-        with pytest.raises(ValueError, match="digits-rl-0-00000.*cannot be read"):
+        with pytest.raises(ValueError, match=r"digits-rl-0-00000.*cannot be read"):
             encode(tiny.processor, [row])

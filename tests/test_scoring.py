@@ -201,7 +201,7 @@ def test_inputs_are_not_modified(tiny, responses):
 def test_a_wrong_placeholder_id_is_named(tiny, responses, monkeypatch):
     # T4
     monkeypatch.setattr(tiny.model.config, "image_token_id", 5)
-    with pytest.raises(ValueError, match="row 0 has 1 image.*holds 0 tokens with id 5"):
+    with pytest.raises(ValueError, match=r"row 0 has 1 image.*holds 0 tokens with id 5"):
         _score(tiny.model, responses)
 
 

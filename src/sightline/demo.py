@@ -119,7 +119,7 @@ def run_demo(
         "accuracy_after": float(np.mean(after)),
         "accuracy_before_ci95": bootstrap_interval(before),
         "accuracy_after_ci95": bootstrap_interval(after),
-        "gain_ci95": bootstrap_interval(np.subtract(after, before)),
+        "gain_ci95": bootstrap_interval(np.subtract(after, before).tolist()),
         "visual_tokens_auroc": found,
         "reading_accuracy": digits.reading_accuracy(questions, responses),
         "seconds": {
@@ -186,7 +186,7 @@ def look(
 
 
 @contextmanager
-def bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
+def bar(name: str, total: int) -> Iterator[Callable[[int], Any]]:
     """A progress bar that is told how far things are."""
     with tqdm(total=total, desc=f"     {name}", leave=False, disable=None) as shown:
         yield lambda done: shown.update(done - shown.n)
@@ -194,26 +194,24 @@ def bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def summary(result: dict[str, Any], folder: Path) -> str:
     """The few lines a newcomer reads at the end."""
-    low, high = result["gain_ci95"]
+    seconds, auroc_found = result["seconds"], result["visual_tokens_auroc"]
     gain = result["accuracy_after"] - result["accuracy_before"]
-    seconds = result["seconds"]
+    low, high = result["gain_ci95"]
+    accuracies = [
+        f"  {when:<7} {result[f'accuracy_{when}']:6.1%}   95 % interval "
+        "{:.1%} to {:.1%}".format(*result[f"accuracy_{when}_ci95"])
+        for when in ("before", "after")
+    ]
     lines = [
         "",
-        f"held-out accuracy ({result['n_heldout']} questions on scans never trained on)",
-        *(
-            f"  {when:<7} {result[f'accuracy_{when}']:6.1%}   "
-            "95 % interval {:.1%} to {:.1%}".format(*result[f"accuracy_{when}_ci95"])
-            for when in ("before", "after")
-        ),
-        f"  gain    {100 * gain:+5.1f} points   95 % interval {100 * low:+.1f} to {100 * high:+.1f}",
-        f"does dependency find the tokens that must be read?  AUROC {_number(result['visual_tokens_auroc'])}",
-        f"time {seconds['total']:.0f} s: warm start {seconds['warm_start']:.0f}, training "
-        f"{seconds['train']:.0f} (scoring {seconds['scoring']:.0f}), evaluation {seconds['eval']:.0f}; "
-        f"peak memory {result['peak_rss_mb'] / 1000:.1f} GB",
+        f"held-out accuracy, {result['n_heldout']} questions on scans that were never trained on",
+        *accuracies,
+        f"  gain    {100 * gain:+5.1f} points, 95 % interval {100 * low:+.1f} to {100 * high:+.1f}",
+        "dependency finds the words that must be read: AUROC "
+        + ("n/a" if auroc_found is None else f"{auroc_found:.3f}"),
+        f"time {seconds['total']:.0f} s: warm start {seconds['warm_start']:.0f}, "
+        f"training {seconds['train']:.0f} (of it scoring {seconds['scoring']:.0f}), "
+        f"evaluation {seconds['eval']:.0f}; peak memory {result['peak_rss_mb'] / 1000:.1f} GB",
         f"token by token: {folder / 'report.html'}",
     ]
     return "\n".join(lines)
-
-
-def _number(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.3f}"

@@ -86,7 +86,10 @@ def encode(processor: Any, rows: Sequence[dict], responses: Sequence[str] | None
 
 
 def pictures_of(row: Mapping[str, Any]) -> list[Image.Image]:
-    """The row's pictures, from its column `images` or `image`, in RGB: palette and grey ones would otherwise change meaning (T11)."""
+    """The row's pictures, from its column `images` or `image`, in RGB.
+
+    Palette and grey pictures would otherwise change their meaning under a view (T11).
+    """
     name, found = row.get("id", "?"), []
     single = [row["image"]] if row.get("image") is not None else []
     for picture in row.get("images") or single:

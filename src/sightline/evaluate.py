@@ -50,14 +50,18 @@ def bootstrap_interval(
 
 
 def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
-    """Probability that a positive scores above a negative, ties counting half; None if one kind is missing."""
-    scores, labels = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
+    """Probability that a positive scores above a negative, ties counting half.
+
+    Returns:
+        A number in [0, 1], 0.5 for chance; None if there is no positive or no negative.
+    """
+    values, labels = np.asarray(scores, dtype=float), np.asarray(positive, dtype=bool)
     positives, negatives = int(labels.sum()), int((~labels).sum())
     if positives == 0 or negatives == 0:
         return None
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    ranks = np.empty(len(scores))
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    ranks = np.empty(len(values))
     # tied scores share the mean of their ranks
     first = np.searchsorted(ordered, ordered, side="left")
     last = np.searchsorted(ordered, ordered, side="right")

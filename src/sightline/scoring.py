@@ -63,7 +63,7 @@ def score_views(
     log_probs = torch.zeros(mask.shape, device=mask.device)
     ratios = {name: torch.zeros_like(log_probs) for name in views}
     kls = {name: torch.zeros_like(log_probs) for name in views} if exact_kl else {}
-    head = inner.get_output_embeddings().weight
+    head: Any = inner.get_output_embeddings()
 
     def put(table: Tensor, rows: list[int], values: Tensor) -> None:
         table[rows] = torch.zeros_like(table[rows]).masked_scatter(mask[rows], values)
@@ -75,18 +75,18 @@ def score_views(
             clean = _clean_inputs(inner, part)
             hidden = _response_states(model, inner, clean, part)
             ids = part.response_ids[part.mask]
-            seen = token_log_probs(hidden, head, ids, temperature=temperature)
+            seen = token_log_probs(hidden, head.weight, ids, temperature=temperature)
             put(log_probs, rows, seen)
             for name, view in views.items() if has_image else ():
                 assert isinstance(view, Blind)
                 inputs = _blind_inputs(inner, clean, part.mask.shape[1], view)
                 blind = _response_states(model, inner, inputs, part)
                 if exact_kl:
-                    both = compare_views(hidden, blind, head, ids, temperature=temperature)
+                    both = compare_views(hidden, blind, head.weight, ids, temperature=temperature)
                     put(ratios[name], rows, both.view_log_probs - both.log_probs)
                     put(kls[name], rows, both.kl)
                 else:
-                    unseen = token_log_probs(blind, head, ids, temperature=temperature)
+                    unseen = token_log_probs(blind, head.weight, ids, temperature=temperature)
                     put(ratios[name], rows, unseen - seen)
     return Scored(log_probs, {name: ViewScores(ratios[name], kls.get(name)) for name in views})
 
@@ -139,7 +139,7 @@ def _chunks(num_images: list[int], size: int) -> Iterator[tuple[list[int], bool]
             yield rows[start : start + size], has_image
 
 
-def _clean_inputs(model: PreTrainedModel, responses: Encoded) -> dict[str, Tensor]:
+def _clean_inputs(model: Any, responses: Encoded) -> dict[str, Tensor]:
     """The model's inputs with position ids spelled out, for every view to keep (T1, T2)."""
     inputs = responses.inputs
     positions, _ = model.base_model.get_rope_index(
@@ -152,7 +152,7 @@ def _clean_inputs(model: PreTrainedModel, responses: Encoded) -> dict[str, Tenso
 
 
 def _blind_inputs(
-    model: PreTrainedModel, clean: dict[str, Tensor], width: int, view: Blind
+    model: Any, clean: dict[str, Tensor], width: int, view: Blind
 ) -> dict[str, Tensor]:
     """`clean` with its image tokens out of reach; no pixels, since nothing could attend to them."""
     ids, attention, positions = (

@@ -45,7 +45,7 @@ PATCH = 8  # pixels; a merged cell, one image token, is 16 x 16
 
 
 def build_processor(corpus: Iterable[str]) -> Qwen2_5_VLProcessor:
-    """Qwen2.5-VL's processor with a byte-level vocabulary in which every word of `corpus` is one token.
+    """Qwen2.5-VL's processor; every word of `corpus` is one token of its byte-level vocabulary.
 
     Any other text still encodes, as bytes. The same corpus gives the same vocabulary.
     """
@@ -109,7 +109,7 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = config.text_config.eos_token_id
+    model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids("<|im_end|>")
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return model
 
@@ -130,7 +130,7 @@ def _build_tokenizer(corpus: Iterable[str]) -> Qwen2Tokenizer:
     bpe = json.loads(trained.to_str())["model"]
     return Qwen2Tokenizer(
         vocab=bpe["vocab"],
-        merges=[tuple(pair) for pair in bpe["merges"]],
+        merges=[tuple(pair) for pair in bpe["merges"]],  # pyright: ignore[reportArgumentType]
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         unk_token="<|endoftext|>",

@@ -38,11 +38,8 @@ class RunArguments:
 def train(argv: Sequence[str]) -> None:
     """Parse flags and the YAML of `--config`, train, leave a run folder with a checkpoint."""
     name, model_name = _first_look(argv)
-    parser = TrlParser(
-        (RunArguments, algorithm_class(name), GRPOConfig),
-        prog="sightline train",
-        allow_abbrev=False,
-    )
+    kinds: Any = (RunArguments, algorithm_class(name), GRPOConfig)
+    parser = TrlParser(kinds, prog="sightline train", allow_abbrev=False)
     parser.set_defaults(output_dir=str(default_folder(f"train-{name}")), report_to="none")
     if model_name == "tiny":
         parser.set_defaults(**SETTINGS)

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -158,8 +159,8 @@ def _key(recipe: WarmStart, task: ModuleType, seed: int) -> str:
 
 
 def alignment_loss(
-    model: Qwen2_5_VLForConditionalGeneration,
-    processor: Qwen2_5_VLProcessor,
+    model: Any,
+    processor: Any,
     rows: list[dict],
     words: list[list[str]],
 ) -> Tensor:
@@ -185,8 +186,8 @@ def alignment_loss(
 
 
 def response_loss(
-    model: Qwen2_5_VLForConditionalGeneration,
-    processor: Qwen2_5_VLProcessor,
+    model: Any,
+    processor: Any,
     rows: list[dict],
     responses: list[str],
     spans: list[Sequence[tuple[int, int, str]]] | None = None,
@@ -206,8 +207,8 @@ def response_loss(
     weights = torch.ones(len(ids))
     if spans is not None:
         tokens = [
-            token_texts(processor.tokenizer, r[m])
-            for r, m in zip(encoded.response_ids, encoded.mask, strict=True)
+            token_texts(processor.tokenizer, ids_of_row[real].tolist())
+            for ids_of_row, real in zip(encoded.response_ids, encoded.mask, strict=True)
         ]
         labels = [label for t, s in zip(tokens, spans, strict=True) for label in label_tokens(t, s)]
         weights[torch.tensor([label != "other" for label in labels])] = emphasis

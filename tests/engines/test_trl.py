@@ -16,7 +16,6 @@ from sightline.encoding import encode
 from sightline.engines.trl import PerceptionGRPOTrainer, seam
 from sightline.tasks import digits
 
-
 PICTURE_TOKENS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 
 
@@ -298,7 +297,7 @@ def test_an_image_that_does_not_reach_the_model_stops_the_run(make, monkeypatch)
 def test_a_row_without_an_image_is_named(make):
     rows = digits.rows(4, seed=1)
     rows[2]["images"] = []
-    with pytest.raises(ValueError, match="digits-rl-1-00002.*no image"):
+    with pytest.raises(ValueError, match=r"digits-rl-1-00002.*no image"):
         make(PGPO(), rows=rows)
 
 

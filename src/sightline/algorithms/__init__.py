@@ -18,6 +18,7 @@ from .pgpo import PGPO
 
 ALGORITHMS: dict[str, type[Algorithm]] = {"grpo": Algorithm, "pgpo": PGPO}
 
+
 def algorithm_class(name: str) -> type[Algorithm]:
     """The algorithm of this name."""
     if name not in ALGORITHMS:

@@ -16,20 +16,20 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 Split = Literal["warm", "rl", "heldout"]
 SCANS: dict[Split, slice] = {
-    "warm": slice(0, 60),
-    "rl": slice(60, 1300),
+    "warm": slice(0, 30),
+    "rl": slice(30, 1300),
     "heldout": slice(1300, 1797),
 }
 WIDTH, HEIGHT = 48, 32
 
-NUMBERS = (
+NUMBERS = list(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen"
 ).split()
@@ -77,8 +77,9 @@ def demonstration(row: dict, rng: np.random.Generator) -> str:
         reads.reverse()
     opener = f"{rng.choice(OPENERS)} " if rng.random() < 0.7 else ""
     asides = [f"{rng.choice(ASIDES)} " if rng.random() < 0.4 else "" for _ in range(2)]
+    conclusion = rng.choice(CONCLUSIONS)
     return (
-        f"<think> {opener}{reads[0]} {rng.choice(JOINTS)} {reads[1]} . {asides[0]}{rng.choice(CONCLUSIONS)} "
+        f"<think> {opener}{reads[0]} {rng.choice(JOINTS)} {reads[1]} . {asides[0]}{conclusion} "
         f"{NUMBERS[int(row['answer'])]} . {asides[1]}</think> \\boxed{{{row['answer']}}}"
     )
 
@@ -152,7 +153,7 @@ _GRAMMAR = re.compile(
 
 
 def _row(split: Split, seed: int, index: int) -> dict:
-    # A generator per row, keyed by what names the row: rows do not depend on how many are asked for.
+    # A generator per row, keyed by what names it: a row does not depend on how many are drawn.
     rng = np.random.default_rng([list(SCANS).index(split), seed, index])
     scans, labels = _scans()
     chosen = rng.choice(np.arange(len(labels))[SCANS[split]], size=2, replace=False)
@@ -174,7 +175,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
         raise ImportError(
             "the digits task needs scikit-learn: pip install 'sightline[tasks]'"
         ) from error
-    data = load_digits()
+    data: Any = load_digits()
     # Shuffled once and for all: neighbours in the file are by the same hand.
     order = np.random.default_rng(0).permutation(len(data.target))
     return data.images[order] / 16, data.target[order]

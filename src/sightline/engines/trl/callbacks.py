@@ -46,7 +46,7 @@ class ReadableProgress(ProgressCallback):
         cells = []
         for name, key, form in COLUMNS:
             value = logs.get(key)
-            cells.append(("–" if value is None else form.format(value)).rjust(len(name)))
+            cells.append(("-" if value is None else form.format(value)).rjust(len(name)))
         tqdm.write(f"{state.global_step:6d}  " + "  ".join(cells))
 
 

@@ -31,7 +31,7 @@ def check_methods() -> None:
             )
 
 
-def check_settings(trainer: GRPOTrainer) -> None:
+def check_settings(trainer: Any) -> None:
     """Raise on a setting under which token-level credit would be wrong or is untested."""
     args, tokenizer = trainer.args, trainer._tokenizer
     refusals = {
@@ -63,13 +63,11 @@ def check_settings(trainer: GRPOTrainer) -> None:
             raise ValueError(f"PerceptionGRPOTrainer refuses {name}: {reason}")
 
 
-def suppress_image_tokens(trainer: GRPOTrainer) -> None:
+def suppress_image_tokens(trainer: Any) -> None:
     """Never sample a token that stands for picture content: it would shift the images (T55)."""
-    config = trainer.model.config
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    ids = sorted(
-        {getattr(config, name) for name in names if getattr(config, name, None) is not None}
-    )
+    known = trainer.model.config.to_dict()
+    ids = {known[name] for name in names if known.get(name) is not None}
     asked = (trainer.args.generation_kwargs or {}).get("suppress_tokens", [])
     trainer.generation_config.suppress_tokens = sorted({*ids, *asked})
     trainer.generation_kwargs["suppress_tokens"] = trainer.generation_config.suppress_tokens

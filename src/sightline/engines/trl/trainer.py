@@ -7,7 +7,7 @@ from typing import Any
 
 from datasets import Dataset
 from torch import Tensor
-from trl import GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer
 
 from ...algorithms.base import Algorithm, ViewScores, checked_weights, token_advantages
 from ...encoding import Encoded, pictures_of
@@ -31,6 +31,10 @@ class PerceptionGRPOTrainer(GRPOTrainer):
         args, kwargs: TRL's own.
     """
 
+    args: GRPOConfig
+    model: Any
+    num_generations: int
+
     def __init__(self, *args: Any, algorithm: Algorithm, train_dataset: Any = None, **kwargs: Any):
         seam.check_methods()
         if isinstance(train_dataset, Sequence):
@@ -41,7 +45,7 @@ class PerceptionGRPOTrainer(GRPOTrainer):
         seam.suppress_image_tokens(self)
         self.algorithm = algorithm
         self.scoring_seconds = 0.0
-        self.run_folder = Path(self.args.output_dir)
+        self.run_folder = Path(str(self.args.output_dir))
         self.add_callback(MetricsFile(self.run_folder))
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Any]:
