@@ -29,10 +29,10 @@ SCANS: dict[Split, slice] = {
 }
 WIDTH, HEIGHT = 48, 32
 
-NUMBERS = list(
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen"
-).split()
+NUMBERS: list[str] = [
+    *"zero one two three four five six seven eight nine ten eleven twelve thirteen".split(),
+    *"fourteen fifteen sixteen seventeen eighteen".split(),
+]
 
 QUESTION = "what is the sum of the two digits ?"
 OPENERS = (
@@ -104,8 +104,8 @@ def spans(response: str) -> list[tuple[int, int, str]] | None:
     answer are the number word that concludes and the content of the box. Everything else is
     `other`. A response that leaves this grammar has no labels: None.
     """
-    match = _GRAMMAR.fullmatch(response)
-    if match is None or {match["side_a"], match["side_b"]} != {"left", "right"}:
+    match = _parse(response)
+    if match is None:
         return None
     labels = {"read_a": "visual", "read_b": "visual", "result": "answer", "box": "answer"}
     return [(*match.span(group), label) for group, label in labels.items()]
@@ -113,10 +113,9 @@ def spans(response: str) -> list[tuple[int, int, str]] | None:
 
 def readings(response: str) -> tuple[int, int] | None:
     """The two digits that `response` says it reads, from left to right, or None."""
-    if spans(response) is None:
+    match = _parse(response)
+    if match is None:
         return None
-    match = _GRAMMAR.fullmatch(response)
-    assert match is not None
     read = {match[f"side_{x}"]: NUMBERS.index(match[f"read_{x}"]) for x in "ab"}
     return read["left"], read["right"]
 
@@ -150,6 +149,11 @@ _GRAMMAR = re.compile(
     rf"{_WORDS}\b(?P<side_b>left|right)\b{_WORDS}\b(?P<read_b>{'|'.join(NUMBERS[:10])})\b"
     rf"{_WORDS}\b(?P<result>{_ANY_NUMBER})\b{_WORDS}</think>\s*\\boxed\{{(?P<box>\d+)\}}\s*"
 )
+
+
+def _parse(response: str) -> re.Match[str] | None:
+    match = _GRAMMAR.fullmatch(response)
+    return match if match and match["side_a"] != match["side_b"] else None
 
 
 def _row(split: Split, seed: int, index: int) -> dict:
