@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             args = _parser().parse_args(argv)
             args.run(args)
-    except KeyboardInterrupt:
-        print("\nsightline: interrupted; what was written so far is kept", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(f"\nsightline: {str(interrupt) or 'interrupted; nothing was written'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, ImportError) as error:
         print(f"sightline: {error}", file=sys.stderr)
@@ -74,13 +74,16 @@ def _demo(args: argparse.Namespace) -> None:
     algorithm = algorithm_class(args.algorithm)()
     # Imported here: --help and a mistyped flag should not wait for torch and transformers.
     from .demo import run_demo, summary, use_threads
-    from .records import default_folder, new_run_folder
+    from .records import default_folder, new_run_folder, telling_what_is_kept
 
     use_threads(args.threads)
     folder = new_run_folder(
         args.output_dir or default_folder(f"demo-{args.algorithm}-seed{args.seed}")
     )
-    result = run_demo(algorithm, args.algorithm, args.seed, args.steps, folder, args.from_scratch)
+    with telling_what_is_kept(folder):
+        result = run_demo(
+            algorithm, args.algorithm, args.seed, args.steps, folder, args.from_scratch
+        )
     print(summary(result, folder))
 
 

@@ -28,11 +28,10 @@ HELD_OUT = 1000  # questions
 RECORDED = 200  # of their responses go to tokens.jsonl, for the report
 MAX_TOKENS = 64
 SETTINGS = {  # of GRPOConfig: DAPO's loss on small batches
-    "learning_rate": 5e-5,
-    "lr_scheduler_type": "constant_with_warmup",
-    "warmup_steps": 5,
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "linear",
     "max_grad_norm": 1.0,
-    "per_device_train_batch_size": 96,
+    "per_device_train_batch_size": 128,
     "num_generations": 8,
     "max_completion_length": MAX_TOKENS,
     "loss_type": "dapo",
@@ -75,7 +74,7 @@ def run_demo(
             "versions": environment(),
         },
     )
-    print("1/5  warm start: supervised fine-tuning on 400 scans", flush=True)
+    print("1/5  warm start: supervised fine-tuning on 80 scans", flush=True)
     recipe = WarmStart()
     with bar("steps", recipe.steps) as update:
         model, processor = load_warm_model(
@@ -96,7 +95,7 @@ def run_demo(
         processing_class=processor,
         algorithm=algorithm,
         reward_funcs=[exact_answer, think_format],
-        train_dataset=digits.rows(12 * steps, seed=seed, split="rl"),
+        train_dataset=digits.rows(16 * steps, seed=seed, split="rl"),
         args=GRPOConfig(output_dir=str(folder), **settings),
     )
     show_readable_progress(trainer)

@@ -9,7 +9,8 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,16 @@ def new_run_folder(path: Path) -> Path:
             "free some space or choose another --output-dir"
         )
     return path
+
+
+@contextmanager
+def telling_what_is_kept(folder: Path) -> Iterator[None]:
+    """Let an interrupt say what is left of the run in `folder`."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        kept = ", ".join(sorted(path.name for path in folder.iterdir()))
+        raise KeyboardInterrupt(f"interrupted; {folder} keeps {kept}") from interrupt
 
 
 def default_folder(name: str) -> Path:

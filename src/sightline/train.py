@@ -16,7 +16,13 @@ from .algorithms import ALGORITHMS, algorithm_class
 from .demo import SETTINGS
 from .engines.trl import PerceptionGRPOTrainer, show_readable_progress
 from .flags import unknown_flag
-from .records import default_folder, environment, new_run_folder, write_json
+from .records import (
+    default_folder,
+    environment,
+    new_run_folder,
+    telling_what_is_kept,
+    write_json,
+)
 from .rewards import exact_answer, think_format
 from .warm_start import load_warm_model
 
@@ -75,8 +81,9 @@ def train(argv: Sequence[str]) -> None:
         args=args,
     )
     show_readable_progress(trainer)
-    trainer.train()
-    trainer.save_model(str(folder / "checkpoint"))
+    with telling_what_is_kept(folder):
+        trainer.train()
+        trainer.save_model(str(folder / "checkpoint"))
     print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
 
 

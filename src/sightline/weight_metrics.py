@@ -19,8 +19,8 @@ def weight_metrics(
     `weights/largest` is the largest weight in the batch; `weights/effective_tokens` how many
     equally weighted tokens would have the same sum of squares, ``(sum w)^2 / sum w^2``;
     `weights/top10_share` the part of a response's weight that its heaviest tenth of tokens holds;
-    `dependency/<view>` the mean sampled KL per token, in nats; `dependency/<view>/nan` how many
-    scores were NaN.
+    `dependency/mean` the sampled KL per token, in nats, under the algorithm's first view;
+    `dependency/nan` how many scores of any view were NaN.
     """
     filled = mask.any(1)
     if not filled.any():
@@ -39,8 +39,9 @@ def weight_metrics(
         .item(),
         "weights/top10_share": ((ordered * within).sum(1) / total).mean().item(),
     }
-    for name, score in scores.items():
-        kept = ViewScores(score.log_ratio[filled])
-        metrics[f"dependency/{name}"] = response_mean(kept.dependency(mask), mask).mean().item()
-        metrics[f"dependency/{name}/nan"] = float(kept.count_nan(mask))
+    kept = [ViewScores(score.log_ratio[filled]) for score in scores.values()]
+    if kept:
+        dependency = kept[0].dependency(mask)
+        metrics["dependency/mean"] = response_mean(dependency, mask).mean().item()
+        metrics["dependency/nan"] = float(sum(score.count_nan(mask) for score in kept))
     return metrics

@@ -310,7 +310,7 @@ def test_metrics_and_tokens_are_written(make, tiny):
 
     steps = [line for line in lines if "reward" in line]
     assert [line["step"] for line in steps] == [1, 2]
-    for name in ("dependency/blind", "weights/largest", "weights/effective_tokens"):
+    for name in ("dependency/mean", "weights/largest", "weights/effective_tokens"):
         assert all(line[name] > 0 for line in steps)
     assert trainer.scoring_seconds > 0
     assert len(records) == 2 * 4  # one group of four per log step

@@ -197,7 +197,7 @@ def test_a_folder_without_any_file_of_a_run_is_refused(tmp_path):
 
 def test_missing_curves_are_named(report):
     metrics = [
-        {"step": 1, "reward": 0.25, "accuracy": math.nan},
+        {"step": 1, "reward": 0.25, "rewards/exact_answer/mean": math.nan},
         {"step": 2, "reward": 0.75, "grad_norm": 1.5},
         {"step": 3, "reward": math.inf},
     ]

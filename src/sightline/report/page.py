@@ -33,7 +33,7 @@ PERCENTS = 5, 10, 20, 40
 LABELS = "visual", "answer", "other"
 METRICS = {
     "reward": "Reward",
-    "accuracy": "Accuracy",
+    "rewards/exact_answer/mean": "Accuracy",
     "dependency/mean": "Mean dependency, nats",
     "weights/largest": "Largest weight",
     "weights/effective_tokens": "Effective tokens",

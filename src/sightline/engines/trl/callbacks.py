@@ -12,7 +12,7 @@ from ...records import append_lines
 COLUMNS = (
     ("reward", "reward", "{:.3f}"),
     ("accuracy", "rewards/exact_answer/mean", "{:.3f}"),
-    ("dependency", "dependency/blind", "{:.3f}"),
+    ("dependency", "dependency/mean", "{:.3f}"),
     ("top-10% weight", "weights/top10_share", "{:.2f}"),
     ("largest", "weights/largest", "{:.1f}"),
     ("effective tokens", "weights/effective_tokens", "{:.1f}"),

@@ -1,0 +1,112 @@
+"""The warm start: its losses by hand, its cache, and the weights that come with the package."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sightline import warm_start
+from sightline.encoding import encode
+from sightline.evaluate import greedy_responses
+from sightline.tasks import digits
+from sightline.tiny_vlm import build_model, build_processor
+from sightline.warm_start import (
+    WarmStart,
+    alignment_loss,
+    load_warm_model,
+    load_weights,
+    response_loss,
+    save_weights,
+)
+
+SHORT = WarmStart(
+    scenes=40, alignment_steps=1, transcription_steps=1, emphasis_steps=1, prose_steps=1, batch=4
+)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_response_loss_counts_labelled_tokens_more(tiny):
+    rows, responses = digits.rows(2), [" three four", " five"]
+    encoded = encode(tiny.processor, rows, responses)
+    width = encoded.mask.shape[1]
+    logits = tiny.model(**encoded.inputs).logits[:, -width - 1 : -1].log_softmax(-1)
+    losses = -logits.gather(2, encoded.response_ids[..., None])[..., 0]
+    # " three" counts 5, " four", the end, " five" and its end count 1 each: 9 in all
+    spans = [[(0, 6, "visual")], []]
+    expected = (losses[encoded.mask].sum() + 4 * losses[0, 0]) / 9
+
+    plain = response_loss(tiny.model, tiny.processor, rows, responses)
+    weighted = response_loss(tiny.model, tiny.processor, rows, responses, spans, 5.0)
+
+    assert_close(plain, losses[encoded.mask].mean())
+    assert_close(weighted, expected)
+
+
+def test_alignment_compares_columns_with_words(tiny):
+    # 3 columns of image tokens and 2 words: the first and the last column are compared
+    rows = digits.rows(2)
+    words = [digits.in_view(row) for row in rows]
+    pictures = tiny.processor.image_processor([r["images"][0] for r in rows], return_tensors="pt")
+    tokens = tiny.model.model.visual(
+        pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]
+    ).pooler_output.view(2, 2, 3, -1)
+    embeddings = tiny.model.get_input_embeddings().weight
+    ids = {w: tiny.processor.tokenizer(f" {w}")["input_ids"][0] for pair in words for w in pair}
+    candidates = sorted(set(ids.values()))
+    losses = []
+    for row in range(2):
+        for word, column in zip(words[row], (0, 2), strict=True):
+            seen = torch.nn.functional.normalize(tokens[row, :, column].mean(0), dim=0)
+            logits = torch.stack([20 * seen @ embeddings[i] for i in candidates])
+            losses.append(-logits.log_softmax(0)[candidates.index(ids[word])])
+
+    assert_close(
+        alignment_loss(tiny.model, tiny.processor, rows, words), torch.stack(losses).mean()
+    )
+
+
+def test_a_warm_start_is_made_once_and_depends_on_its_seed_alone(own_cache):
+    torch.manual_seed(1)
+    first, _ = load_warm_model(digits, 3, recipe=SHORT, from_scratch=True)
+    made = list(own_cache.iterdir())
+    torch.manual_seed(2)
+    again, _ = load_warm_model(digits, 3, recipe=SHORT)
+    assert list(own_cache.iterdir()) == made and len(made) == 1
+    other, _ = load_warm_model(digits, 4, recipe=SHORT)
+    anew, _ = load_warm_model(digits, 3, recipe=SHORT, from_scratch=True)
+    for a, b, c, d in zip(*(m.parameters() for m in (first, again, other, anew)), strict=True):
+        assert torch.equal(a, b) and torch.equal(a, d)
+        if a.ndim > 1:
+            assert not torch.equal(a, c)
+
+
+def test_a_half_written_file_is_never_used(own_cache, monkeypatch):
+    def fail(weights, path, metadata):
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(warm_start, "save_file", fail)
+    with pytest.raises(KeyboardInterrupt):
+        load_warm_model(digits, 3, recipe=SHORT, from_scratch=True)
+    assert not list(own_cache.glob("*.safetensors"))
+
+
+def test_the_packaged_weights_fit_and_read_digits():
+    model, processor = load_warm_model(digits, 0)
+    rows = digits.rows(60, seed=11, split="heldout")
+    responses = greedy_responses(model, processor, rows, 64)
+    # 30 to 60 % of a thousand held-out answers; six standard errors of sixty are 38 points
+    assert digits.reading_accuracy(rows, responses) > 0.15
+    assert sum(digits.spans(response) is not None for response in responses) > 50
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    other = build_model(build_processor(["a"]))
+    save_weights(other, tmp_path / "x.safetensors", torch.float32)
+    model = build_model(build_processor(digits.corpus()))
+    with pytest.raises(ValueError, match="the vocabulary or the sizes have changed"):
+        load_weights(model, tmp_path / "x.safetensors")

@@ -1,0 +1,48 @@
+"""The watched numbers, by hand."""
+
+import pytest
+import torch
+
+from sightline import ViewScores
+from sightline.weight_metrics import weight_metrics
+
+NAN = float("nan")
+
+
+def test_metrics_by_hand():
+    # response 1: w = 3, 1, 0, 0        sum 4, sum of squares 10, effective 16/10
+    #             heaviest tenth of 4 tokens = 1 token: 3/4
+    # response 2: w = 1, 1 | padding    effective 4/2, heaviest tenth = 1 token: 1/2
+    # response 3: empty, does not count
+    weights = torch.tensor([[3.0, 1, 0, 0], [1, 1, NAN, 7], [5, 5, 5, 5]])
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 0, 0, 0]]).bool()
+    # k3 of log 2: 2 - 1 - log 2 = 0.306853, once among four tokens; NaN counts as 0
+    ratio = torch.zeros(3, 4)
+    ratio[0, 1], ratio[1, 0], ratio[1, 2] = torch.tensor(2.0).log(), NAN, NAN
+    found = weight_metrics(weights, {"blind": ViewScores(ratio)}, mask)
+
+    assert found["weights/largest"] == 3
+    assert found["weights/effective_tokens"] == pytest.approx((1.6 + 2) / 2)
+    assert found["weights/top10_share"] == pytest.approx((0.75 + 0.5) / 2)
+    assert found["dependency/mean"] == pytest.approx(0.306853 / 4 / 2, rel=1e-5)
+    assert found["dependency/nan"] == 1
+
+
+def test_a_spike_is_one_effective_token():
+    # T25
+    weights = torch.zeros(1, 50)
+    weights[0, 7] = 50
+    found = weight_metrics(weights, {}, torch.ones(1, 50).bool())
+    assert found["weights/largest"] == 50
+    assert found["weights/effective_tokens"] == 1
+    assert found["weights/top10_share"] == 1
+
+
+def test_the_heaviest_tenth_is_counted_exactly():
+    # 30 tokens of equal weight: 3 of them, a tenth; in float32 0.1 * 30 rounds up to 4
+    found = weight_metrics(torch.ones(1, 30), {}, torch.ones(1, 30).bool())
+    assert found["weights/top10_share"] == pytest.approx(0.1)
+
+
+def test_no_response_no_metrics():
+    assert weight_metrics(torch.ones(2, 3), {}, torch.zeros(2, 3).bool()) == {}
