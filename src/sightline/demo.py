@@ -74,7 +74,7 @@ def run_demo(
             "versions": environment(),
         },
     )
-    print("1/5  warm start: supervised fine-tuning on 80 scans", flush=True)
+    print("1/5  warm start: supervised fine-tuning on 40 scans", flush=True)
     recipe = WarmStart()
     with bar("steps", recipe.steps) as update:
         model, processor = load_warm_model(
@@ -84,7 +84,7 @@ def run_demo(
 
     print(f"2/5  {HELD_OUT} held-out questions, before", flush=True)
     questions = digits.rows(HELD_OUT, seed=seed, split="heldout")
-    before, _ = answer(model, processor, questions)
+    before, first_responses = answer(model, processor, questions)
     evaluated = perf_counter()
 
     print(
@@ -120,7 +120,8 @@ def run_demo(
         "accuracy_after_ci95": bootstrap_interval(after),
         "gain_ci95": bootstrap_interval(np.subtract(after, before).tolist()),
         "visual_tokens_auroc": found,
-        "reading_accuracy": digits.reading_accuracy(questions, responses),
+        "reading_before": digits.reading_accuracy(questions, first_responses),
+        "reading_after": digits.reading_accuracy(questions, responses),
         "seconds": {
             "warm_start": warmed - started,
             "train": trained - evaluated,

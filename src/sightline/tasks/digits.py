@@ -23,8 +23,8 @@ from PIL import Image
 
 Split = Literal["warm", "rl", "heldout"]
 SCANS: dict[Split, slice] = {
-    "warm": slice(0, 80),
-    "rl": slice(80, 1300),
+    "warm": slice(0, 40),
+    "rl": slice(40, 1300),
     "heldout": slice(1300, 1797),
 }
 WIDTH, HEIGHT = 48, 32
