@@ -74,7 +74,7 @@ def run_demo(
             "versions": environment(),
         },
     )
-    print("1/5  warm start: supervised fine-tuning on 40 scans", flush=True)
+    print("1/5  warm start: supervised fine-tuning on 300 scans", flush=True)
     recipe = WarmStart()
     with bar("steps", recipe.steps) as update:
         model, processor = load_warm_model(

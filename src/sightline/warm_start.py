@@ -6,7 +6,7 @@ looks at the image. Three stages avoid that:
 1. *alignment*: each merged image token is pulled towards the word for what stands in its column;
 2. *transcription*: the model says what it reads, and nothing else;
 3. *prose*: full responses, in the wording that reinforcement learning will sample; first with
-   the words that must be read counting more, then as they are.
+   the words that carry information counting more, then as they are.
 """
 
 import hashlib
@@ -42,11 +42,11 @@ class WarmStart:
 
     scenes: int = 3000
     alignment_steps: int = 120
-    transcription_steps: int = 150
-    emphasis_steps: int = 170
-    prose_steps: int = 140
+    transcription_steps: int = 120
+    emphasis_steps: int = 150
+    prose_steps: int = 60
     batch: int = 32
-    emphasis: float = 10.0
+    emphasis: float = 8.0
     learning_rate: float = 1e-3
 
     def train(
@@ -216,8 +216,7 @@ def response_loss(
 
     Args:
         spans: per response, its labelled character ranges.
-        emphasis: what a visual token counts. Two words in forty would else be learned last, after
-            a way around them: the answer straight from the image, whatever the words say.
+        emphasis: what a labelled token counts; two words in forty would else be learned last.
     """
     encoded = encode(processor, rows, responses)
     logits = model(
@@ -231,7 +230,7 @@ def response_loss(
             for ids_of_row, real in zip(encoded.response_ids, encoded.mask, strict=True)
         ]
         labels = [label for t, s in zip(tokens, spans, strict=True) for label in label_tokens(t, s)]
-        weights[torch.tensor([label == "visual" for label in labels])] = emphasis
+        weights[torch.tensor([label != "other" for label in labels])] = emphasis
     losses = cross_entropy(logits[encoded.mask], ids, reduction="none")
     return (losses * weights).sum() / weights.sum()
 

@@ -23,8 +23,8 @@ from PIL import Image
 
 Split = Literal["warm", "rl", "heldout"]
 SCANS: dict[Split, slice] = {
-    "warm": slice(0, 40),
-    "rl": slice(40, 1300),
+    "warm": slice(0, 300),
+    "rl": slice(300, 1300),
     "heldout": slice(1300, 1797),
 }
 WIDTH, HEIGHT = 48, 32
@@ -34,8 +34,11 @@ NUMBERS: list[str] = [
     *"fourteen fifteen sixteen seventeen eighteen".split(),
 ]
 
-QUESTION = "what is the sum ?"
-OPENERS = "okay .|let me see .|hm .|well .|i look closely .|here we go .".split("|")
+QUESTION = "what is the sum of the two digits ?"
+OPENERS = (
+    "okay .|let me see .|let us look closely .|i start with the picture .|hm .|well , here we go ."
+    "|alright , step by step .|time to look ."
+).split("|")
 SIDES = {
     "left": "the left digit|the digit on the left|on the left the shape|the mark to the left",
     "right": "the right digit|the digit on the right|on the right the shape|the mark to the right",
@@ -72,12 +75,12 @@ def demonstration(row: dict, rng: np.random.Generator) -> str:
     ]
     if rng.random() < 0.5:
         reads.reverse()
-    opener = f"{rng.choice(OPENERS)} " if rng.random() < 0.5 else ""
-    aside = f"{rng.choice(ASIDES)} " if rng.random() < 0.4 else ""
+    opener = f"{rng.choice(OPENERS)} " if rng.random() < 0.7 else ""
+    asides = [f"{rng.choice(ASIDES)} " if rng.random() < 0.4 else "" for _ in range(2)]
     conclusion = rng.choice(CONCLUSIONS)
     return (
-        f"<think> {opener}{reads[0]} {rng.choice(JOINTS)} {reads[1]} . {aside}{conclusion} "
-        f"{NUMBERS[int(row['answer'])]} . </think> \\boxed{{{row['answer']}}}"
+        f"<think> {opener}{reads[0]} {rng.choice(JOINTS)} {reads[1]} . {asides[0]}{conclusion} "
+        f"{NUMBERS[int(row['answer'])]} . {asides[1]}</think> \\boxed{{{row['answer']}}}"
     )
 
 
