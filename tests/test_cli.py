@@ -84,7 +84,7 @@ def test_counts_must_be_positive(in_folder, capsys):
 
 
 def test_near_flags():
-    assert unknown_flag("--sead", ["--seed", "--steps", "-h"]) == (
+    assert unknown_flag("--sead", ["--seed", "--rows", "-h"]) == (
         "unknown argument --sead; did you mean --seed?"
     )
     assert unknown_flag("--zzz=1", ["--seed"]) == "unknown argument --zzz=1"

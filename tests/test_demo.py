@@ -16,8 +16,8 @@ def small(monkeypatch, tmp_path):
     """Few held-out questions, in an empty folder."""
     monkeypatch.setattr(demo, "HELD_OUT", 60)
     monkeypatch.setattr(demo, "RECORDED", 20)
-    monkeypatch.setitem(demo.SETTINGS, "per_device_train_batch_size", 16)
-    monkeypatch.setitem(demo.SETTINGS, "logging_steps", 1)
+    monkeypatch.setitem(demo.TINY_SETTINGS, "per_device_train_batch_size", 16)
+    monkeypatch.setitem(demo.TINY_SETTINGS, "logging_steps", 1)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -10,16 +10,6 @@ from .algorithms import ALGORITHMS, algorithm_class
 from .flags import unknown_flag
 
 
-class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that names the nearest flags when one does not exist."""
-
-    def parse_args(self, args=None, namespace=None):  # pyright: ignore[reportIncompatibleMethodOverride]
-        found, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            raise ValueError(unknown_flag(unknown[0], self._option_string_actions))
-        return found
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -35,10 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             train(argv[1:])
         else:
-            args = _parser().parse_args(argv)
+            args, unknown = _parser().parse_known_args(argv)
+            if unknown:
+                raise ValueError(unknown_flag(unknown[0], args.flags))
             args.run(args)
     except KeyboardInterrupt as interrupt:
-        print(f"\nsightline: {str(interrupt) or 'interrupted; nothing was written'}", file=sys.stderr)
+        print(
+            f"\nsightline: {str(interrupt) or 'interrupted; nothing was written'}", file=sys.stderr
+        )
         return 130
     except (ValueError, OSError, ImportError) as error:
         print(f"sightline: {error}", file=sys.stderr)
@@ -46,14 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="sightline",
         description="Perception-aware RL for vision-language models: "
         "reward the tokens that looked at the image.",
     )
     commands = parser.add_subparsers(required=True, metavar="command")
-    demo = commands.add_parser("demo", help="train a tiny VLM on this machine and write a report")
+    demo = commands.add_parser(
+        "demo", help="train a tiny VLM on this machine and write a report", allow_abbrev=False
+    )
     demo.add_argument("--algorithm", default="pgpo", help=f"one of: {', '.join(ALGORITHMS)}")
     demo.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
     demo.add_argument("--steps", type=_positive, default=100, help="of reinforcement learning")
@@ -62,18 +58,21 @@ def _parser() -> Parser:
         "--threads", type=_positive, default=2, help="of the CPU; numbers depend on it"
     )
     demo.add_argument("--from-scratch", action="store_true", help="make the warm start anew")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=_demo, flags=list(demo._option_string_actions))
     commands.add_parser("train", help="train any model through TRL: sightline train --help")
-    report = commands.add_parser("report", help="write report.html into a run folder")
+    report = commands.add_parser(
+        "report", help="write report.html into a run folder", allow_abbrev=False
+    )
     report.add_argument("folder", type=Path, metavar="run", help="a run folder")
-    report.set_defaults(run=_report)
+    report.set_defaults(run=_report, flags=list(report._option_string_actions))
     return parser
 
 
 def _demo(args: argparse.Namespace) -> None:
     algorithm = algorithm_class(args.algorithm)()
     # Imported here: --help and a mistyped flag should not wait for torch and transformers.
-    from .demo import run_demo, summary, use_threads
+    from .demo import run_demo, summary
+    from .process import use_threads
     from .records import default_folder, new_run_folder, telling_what_is_kept
 
     use_threads(args.threads)

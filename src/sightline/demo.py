@@ -1,114 +1,77 @@
 """The whole job on a laptop: warm-start the tiny VLM, train it with RL, show what it looked at."""
 
 import resource
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
+from trl import GRPOConfig
 
 from .algorithms import Algorithm
 from .encoding import encode
 from .evaluate import auroc, bootstrap_interval, greedy_responses
-from .records import append_lines, environment, save_images, token_records, write_json
-from .rewards import exact_answer, think_format
+from .process import quiet_libraries
+from .records import append_lines, save_images, token_records, write_json
+from .report import write_report
+from .rewards import exact_answer
 from .scoring import score_views
 from .tasks import digits
 from .token_labels import label_tokens
+from .train import TINY_SETTINGS, description, reinforce
 from .views import Blind
 from .warm_start import WarmStart, load_warm_model
 
 HELD_OUT = 1000  # questions
 RECORDED = 200  # of their responses go to tokens.jsonl, for the report
-MAX_TOKENS = 64
-SETTINGS = {  # of GRPOConfig: DAPO's loss on small batches
-    "learning_rate": 1e-4,
-    "lr_scheduler_type": "linear",
-    "max_grad_norm": 1.0,
-    "per_device_train_batch_size": 128,
-    "num_generations": 8,
-    "max_completion_length": MAX_TOKENS,
-    "loss_type": "dapo",
-    "epsilon": 0.2,
-    "epsilon_high": 0.28,
-    "beta": 0.0,
-    "reward_weights": [0.9, 0.1],  # accuracy and format, as PGPO mixes them
-    "logging_steps": 5,
-    "save_strategy": "no",
-    "report_to": "none",
-    # TRL's defaults suit GPUs: on a CPU bf16 is emulated and checkpointing only costs time (T64)
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-}
 
 
 def run_demo(
     algorithm: Algorithm, name: str, seed: int, steps: int, folder: Path, from_scratch: bool
 ) -> dict[str, Any]:
     """Run everything into `folder`, an empty run folder; return what `result.json` holds."""
-    from trl import GRPOConfig
+    quiet_libraries()
+    args = GRPOConfig(str(folder), max_steps=steps, seed=seed, **TINY_SETTINGS)
+    about = {
+        "model": "tiny",
+        "from_scratch": from_scratch,
+        "task": "digits",
+        "data_sha256": digits.fingerprint(),
+    }
+    write_json(folder / "run.json", description(algorithm, name, args, about))
+    clock = [perf_counter()]
 
-    from .engines.trl import PerceptionGRPOTrainer, show_readable_progress
-    from .report import write_report
-
-    started = perf_counter()
-    settings = {**SETTINGS, "max_steps": steps, "seed": seed}
-    write_json(
-        folder / "run.json",
-        {
-            "command": " ".join(["sightline", *sys.argv[1:]]),
-            "algorithm": {"name": name, **asdict(algorithm)},
-            "model": {"name": "tiny Qwen2.5-VL", "from_scratch": from_scratch},
-            "task": "digits",
-            "seed": seed,
-            "settings": settings,
-            "threads": torch.get_num_threads(),
-            "data_sha256": digits.fingerprint(),
-            "versions": environment(),
-        },
-    )
-    print("1/5  warm start: supervised fine-tuning on 300 scans", flush=True)
+    say("1/5  warm start: " + ("supervised fine-tuning on 300 scans" if from_scratch else "loaded"))
     recipe = WarmStart()
     with bar("steps", recipe.steps) as update:
         model, processor = load_warm_model(
             digits, seed, recipe=recipe, from_scratch=from_scratch, progress=update
         )
-    warmed = perf_counter()
+    clock.append(perf_counter())
 
-    print(f"2/5  {HELD_OUT} held-out questions, before", flush=True)
+    say(f"2/5  {HELD_OUT} held-out questions, before")
     questions = digits.rows(HELD_OUT, seed=seed, split="heldout")
     before, first_responses = answer(model, processor, questions)
-    evaluated = perf_counter()
+    clock.append(perf_counter())
 
-    print(
-        f"3/5  {name.upper()}, {steps} steps of {SETTINGS['per_device_train_batch_size']} responses"
-    )
-    trainer = PerceptionGRPOTrainer(
-        model=model,
-        processing_class=processor,
-        algorithm=algorithm,
-        reward_funcs=[exact_answer, think_format],
-        train_dataset=digits.rows(16 * steps, seed=seed, split="rl"),
-        args=GRPOConfig(output_dir=str(folder), **settings),
-    )
-    show_readable_progress(trainer)
-    trainer.train()
-    trainer.save_model(str(folder / "checkpoint"))
-    trained = perf_counter()
+    batch, group = (TINY_SETTINGS[f] for f in ("per_device_train_batch_size", "num_generations"))
+    say(f"3/5  {name.upper()}: {steps} steps of {batch} responses")
+    rows = digits.rows(steps * batch // group, seed=seed, split="rl")
+    scoring_seconds = reinforce(model, processor, algorithm, rows, args)
+    clock.append(perf_counter())
 
-    print(f"4/5  {HELD_OUT} held-out questions, after", flush=True)
+    say(f"4/5  {HELD_OUT} held-out questions, after")
     after, responses = answer(model, processor, questions)
-    eval_seconds = evaluated - warmed + perf_counter() - trained
-    print("5/5  what the answers looked at", flush=True)
-    found = look(model, processor, questions, responses, folder)
+    clock.append(perf_counter())
 
+    say("5/5  what the answers looked at")
+    found = look(model, processor, questions, responses, folder)
+    clock.append(perf_counter())
+
+    warm_start, first_eval, train, last_eval, _ = np.diff(clock).tolist()
     result = {
         "algorithm": name,
         "seed": seed,
@@ -119,15 +82,15 @@ def run_demo(
         "accuracy_before_ci95": bootstrap_interval(before),
         "accuracy_after_ci95": bootstrap_interval(after),
         "gain_ci95": bootstrap_interval(np.subtract(after, before).tolist()),
-        "visual_tokens_auroc": found,
         "reading_before": digits.reading_accuracy(questions, first_responses),
         "reading_after": digits.reading_accuracy(questions, responses),
+        "visual_tokens_auroc": found,
         "seconds": {
-            "warm_start": warmed - started,
-            "train": trained - evaluated,
-            "scoring": trainer.scoring_seconds,
-            "eval": eval_seconds,
-            "total": perf_counter() - started,
+            "warm_start": warm_start,
+            "train": train,
+            "scoring": scoring_seconds,
+            "eval": first_eval + last_eval,
+            "total": clock[-1] - clock[0],
         },
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
@@ -136,18 +99,11 @@ def run_demo(
     return result
 
 
-def use_threads(count: int) -> None:
-    """Compute on `count` CPU threads; the last bits of every number depend on how many."""
-    torch.set_num_threads(count)
-    # Adam's moments of unused tokens decay into denormal numbers, on which a CPU is many times
-    # slower: whole steps took ten times as long.
-    torch.set_flush_denormal(True)
-
-
 def answer(model: Any, processor: Any, questions: Sequence[dict]) -> tuple[list[float], list[str]]:
     """Greedy responses to `questions`, and 1 or 0 for each: is its answer right?"""
     with bar("questions", len(questions)) as update:
-        responses = greedy_responses(model, processor, questions, MAX_TOKENS, progress=update)
+        longest = TINY_SETTINGS["max_completion_length"]
+        responses = greedy_responses(model, processor, questions, longest, progress=update)
     return exact_answer(responses, [row["answer"] for row in questions]), responses
 
 
@@ -183,6 +139,11 @@ def look(
             visual += [label == "visual" for label in record["labels"]]
     append_lines(folder / "tokens.jsonl", records[:RECORDED])
     return auroc(scores, visual)
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
 
 
 @contextmanager

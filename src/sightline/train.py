@@ -1,6 +1,7 @@
 """`sightline train`: the same trainer for any model and task, with TRL's own flags."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,10 +13,10 @@ from transformers import AutoProcessor
 from trl import GRPOConfig, TrlParser
 
 from . import tasks
-from .algorithms import ALGORITHMS, algorithm_class
-from .demo import SETTINGS
+from .algorithms import ALGORITHMS, Algorithm, algorithm_class
 from .engines.trl import PerceptionGRPOTrainer, show_readable_progress
 from .flags import unknown_flag
+from .process import quiet_libraries, use_threads
 from .records import (
     default_folder,
     environment,
@@ -25,6 +26,27 @@ from .records import (
 )
 from .rewards import exact_answer, think_format
 from .warm_start import load_warm_model
+
+TINY_SETTINGS = {  # of GRPOConfig, for the tiny model on a CPU: DAPO's loss on small batches
+    "learning_rate": 1e-4,
+    "lr_scheduler_type": "linear",
+    "max_grad_norm": 1.0,
+    "per_device_train_batch_size": 128,
+    "num_generations": 8,
+    "max_completion_length": 64,
+    "loss_type": "dapo",
+    "epsilon": 0.2,
+    "epsilon_high": 0.28,
+    "beta": 0.0,
+    "reward_weights": [0.9, 0.1],  # accuracy and format, as PGPO mixes them
+    "logging_steps": 5,
+    "save_strategy": "no",
+    "report_to": "none",
+    # TRL's defaults suit GPUs: on a CPU bf16 is emulated and checkpointing only costs time (T64)
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+}
 
 
 @dataclass
@@ -39,39 +61,51 @@ class RunArguments:
     )
     task: str = field(default="digits", metadata={"help": f"one of: {', '.join(tasks.NAMES)}"})
     rows: int = field(default=2000, metadata={"help": "training questions to draw"})
+    threads: int = field(default=2, metadata={"help": "CPU threads; numbers depend on it"})
 
 
 def train(argv: Sequence[str]) -> None:
     """Parse flags and the YAML of `--config`, train, leave a run folder with a checkpoint."""
+    quiet_libraries()
     name, model_name = _first_look(argv)
+    check_model(model_name)
     kinds: Any = (RunArguments, algorithm_class(name), GRPOConfig)
     parser = TrlParser(kinds, prog="sightline train", allow_abbrev=False)
     parser.set_defaults(output_dir=str(default_folder(f"train-{name}")), report_to="none")
+    if not torch.cuda.is_available():
+        parser.set_defaults(use_cpu=True, bf16=False)
     if model_name == "tiny":
-        parser.set_defaults(**SETTINGS)
+        parser.set_defaults(**TINY_SETTINGS)
     run, algorithm, args, unknown = parser.parse_args_and_config(
         argv, return_remaining_strings=True
     )
     if unknown:
         raise ValueError(unknown_flag(unknown[0], parser._option_string_actions))
     task = tasks.load(run.task)
+    use_threads(run.threads)
     rows = task.rows(run.rows, seed=args.seed)
     model, processor = _load(run.model, args, task)
     folder = new_run_folder(Path(args.output_dir or ""))
-    write_json(
-        folder / "run.json",
-        {
-            "command": " ".join(["sightline", "train", *argv]),
-            "algorithm": {"name": name, **asdict(algorithm)},
-            "model": {"name": run.model},
-            "task": run.task,
-            "rows": run.rows,
-            "seed": args.seed,
-            "threads": torch.get_num_threads(),
-            "settings": args.to_sanitized_dict(),
-            "versions": environment(),
-        },
-    )
+    about = {
+        "model": run.model,
+        "task": run.task,
+        "rows": run.rows,
+        "data_sha256": task.fingerprint(),
+    }
+    write_json(folder / "run.json", description(algorithm, name, args, about))
+    with telling_what_is_kept(folder):
+        reinforce(model, processor, algorithm, rows, args)
+    print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
+
+
+def reinforce(
+    model: Any, processor: Any, algorithm: Algorithm, rows: list[dict], args: GRPOConfig
+) -> float:
+    """Train `model` on `rows` and save it as `checkpoint` in the run folder.
+
+    Returns:
+        The seconds spent on scoring views.
+    """
     trainer = PerceptionGRPOTrainer(
         model=model,
         processing_class=processor,
@@ -81,10 +115,24 @@ def train(argv: Sequence[str]) -> None:
         args=args,
     )
     show_readable_progress(trainer)
-    with telling_what_is_kept(folder):
-        trainer.train()
-        trainer.save_model(str(folder / "checkpoint"))
-    print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
+    trainer.train()
+    trainer.save_model(str(trainer.run_folder / "checkpoint"))
+    return trainer.scoring_seconds
+
+
+def description(
+    algorithm: Algorithm, name: str, args: GRPOConfig, about: dict[str, Any]
+) -> dict[str, Any]:
+    """What `run.json` holds: everything that decides the numbers of a run."""
+    return {
+        "command": " ".join(["sightline", *sys.argv[1:]]),
+        "algorithm": {"name": name, **asdict(algorithm)},
+        **about,
+        "seed": args.seed,
+        "threads": torch.get_num_threads(),
+        "versions": environment(),
+        "settings": args.to_sanitized_dict(),
+    }
 
 
 def _first_look(argv: Sequence[str]) -> tuple[str, str]:
@@ -106,14 +154,18 @@ def _first_look(argv: Sequence[str]) -> tuple[str, str]:
     )
 
 
-def _load(name: str, args: GRPOConfig, task: Any) -> tuple[Any, Any]:
-    """The model as TRL takes it, and its processor."""
-    if name == "tiny":
-        return load_warm_model(task, args.seed)
+def check_model(name: str) -> None:
+    """Raise unless `name` is tiny, a folder with a model, or could be one of the Hub."""
     is_path = name.startswith((".", "/", "~")) or name.count("/") != 1
-    if is_path and not (Path(name).expanduser() / "config.json").is_file():
+    if name != "tiny" and is_path and not (Path(name).expanduser() / "config.json").is_file():
         raise FileNotFoundError(
             f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
             "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
         )
+
+
+def _load(name: str, args: GRPOConfig, task: Any) -> tuple[Any, Any]:
+    """The model as TRL takes it, and its processor."""
+    if name == "tiny":
+        return load_warm_model(task, args.seed)
     return name, AutoProcessor.from_pretrained(name, padding_side="left")

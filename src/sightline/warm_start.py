@@ -241,8 +241,8 @@ def _as_tokens(words: list[str]) -> list[str]:
 
 def _make_packaged() -> None:
     """Make the weights that come with the package, and say how good they are."""
-    from .demo import use_threads
     from .evaluate import bootstrap_interval, greedy_responses
+    from .process import use_threads
     from .rewards import exact_answer
     from .tasks import digits
 
