@@ -1,14 +1,14 @@
 """What a newcomer meets: commands, their files, and one clear sentence for each mistake."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+from transformers import AutoModelForImageTextToText
 
 from sightline.cli import main
 from sightline.flags import unknown_flag
-
-QUICK = ["--steps", "2", "--threads", "1"]
 
 
 @pytest.fixture
@@ -100,3 +100,27 @@ def test_help_is_quick_and_names_the_commands():
     )
     assert all(name in started.stdout for name in ("demo", "train", "report"))
     assert "transformers" not in started.stderr
+
+
+def test_train_takes_yaml_and_flags_and_leaves_a_run_folder(in_folder, tiny, capsys):
+    # a model folder, as a user has; flags win over the file; the algorithm's settings are flags too
+    tiny.model.save_pretrained(in_folder / "model")
+    tiny.processor.save_pretrained(in_folder / "model")
+    (in_folder / "run.yaml").write_text(
+        "algorithm: pgpo\nmodel: ./model\nrows: 4\nthreads: 1\nboost: 1.5\nmax_steps: 7\n"
+        "per_device_train_batch_size: 4\nnum_generations: 2\nmax_completion_length: 6\n"
+        "gradient_checkpointing: false\n"
+    )
+    assert main(["train", "--config", "run.yaml", "--max_steps", "1", "--threshold", "0.3"]) == 0
+    folder = in_folder / "runs" / "train-pgpo"
+    run = json.loads((folder / "run.json").read_text())
+    assert run["algorithm"]["threshold"] == 0.3 and run["algorithm"]["boost"] == 1.5
+    assert run["settings"]["max_steps"] == 1
+    assert run["model"] == "./model" and run["rows"] == 4
+    AutoModelForImageTextToText.from_pretrained(folder / "checkpoint")
+    assert (folder / "metrics.jsonl").is_file()
+    out = capsys.readouterr().out
+    assert str(folder / "checkpoint") in out
+    # and again: the default folder is a fresh one
+    assert main(["report", str(folder)]) == 0
+    assert (folder / "report.html").is_file()
