@@ -4,6 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from torch.testing import assert_close
+
+from sightline import ViewScores
+from sightline.algorithms.base import checked_weights
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -45,3 +50,15 @@ def test_files_that_the_readme_names_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in re.findall(r"`((?:algorithms|core|engines|tasks|benchmarks)/[\w./]+)`", text):
         assert (ROOT / name).exists() or (ROOT / "src/sightline" / name).exists(), name
+
+
+def test_the_method_of_your_own_keeps_the_contract():
+    names = {}
+    exec(compile(code(ROOT / "docs" / "add_a_method.md")[0], "add_a_method.md", "exec"), names)
+    # k3 of log 2 is 0.3069 and of -log 2 it is 0.1931, of 0 it is 0: mean 1/6 over three tokens
+    log_ratio = torch.tensor([[2.0, 0.5, 1.0, 9.0], [1, 1, 1, 1]]).log()
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]]).bool()
+    weights = checked_weights(names["PowerWeights"](), {"blind": ViewScores(log_ratio)}, mask)
+    expected = torch.tensor([[0.306853, 0.193147, 0, 0], [0, 0, 0, 0]]) * 6
+    expected[1, :2] = 1  # as without an image
+    assert_close(weights, expected, atol=1e-4, rtol=0)
