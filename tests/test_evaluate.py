@@ -12,14 +12,16 @@ from sightline.tasks import digits
 def test_auroc_by_hand():
     # positives 3, 1; negatives 2, 1, 0. Pairs won: 3 beats all three; 1 beats 0 and ties 1.
     # (3 + 1 + 0.5) / 6
-    assert auroc([3, 1, 2, 1, 0], [True, True, False, False, False]) == pytest.approx(4.5 / 6)
-    assert auroc([1, 2], [False, True]) == 1
-    assert auroc([1, 2], [True, False]) == 0
-    assert auroc([5, 5, 5], [True, False, True]) == 0.5
+    assert auroc([3.0, 1.0, 2.0, 1.0, 0.0], [True, True, False, False, False]) == pytest.approx(
+        4.5 / 6
+    )
+    assert auroc([1.0, 2.0], [False, True]) == 1
+    assert auroc([1.0, 2.0], [True, False]) == 0
+    assert auroc([5.0, 5.0, 5.0], [True, False, True]) == 0.5
 
 
 def test_auroc_needs_both_kinds():
-    assert auroc([1, 2], [True, True]) is None
+    assert auroc([1.0, 2.0], [True, True]) is None
     assert auroc([], []) is None
 
 
@@ -28,7 +30,7 @@ def test_the_interval_covers_the_mean_of_new_samples():
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(200):
-        low, high = bootstrap_interval(rng.random(60) < 0.3, draws=500)
+        low, high = bootstrap_interval((rng.random(60) < 0.3).astype(float).tolist(), draws=500)
         covered += low <= 0.3 <= high
     assert covered >= 180
 
@@ -37,7 +39,7 @@ def test_the_interval_of_paired_differences_is_narrower_than_of_independent_ones
     rng = np.random.default_rng(0)
     before = rng.random(500) < 0.5
     after = before | (rng.random(500) < 0.1)
-    low, high = bootstrap_interval(np.subtract(after, before, dtype=float))
+    low, high = bootstrap_interval(np.subtract(after, before, dtype=float).tolist())
     assert 0 < low < (after.mean() - before.mean()) < high
     assert high - low < 0.06
 

@@ -155,7 +155,7 @@ def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[
     """
 
     def age(response: Response) -> tuple[bool, float]:
-        return response.split != "heldout", -(response.step or 0)
+        return response.split != "heldout", -(response.step or 0.0)
 
     pool: list[Response] = []
     for _, group in groupby(sorted(responses, key=age), key=age):

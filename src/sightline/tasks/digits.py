@@ -16,13 +16,12 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-Split = Literal["warm", "rl", "heldout"]
-SCANS: dict[Split, slice] = {
+SCANS = {
     "warm": slice(0, 300),
     "rl": slice(300, 1300),
     "heldout": slice(1300, 1797),
@@ -55,7 +54,7 @@ CONCLUSIONS = (
 ).split("|")
 
 
-def rows(n: int, seed: int = 0, split: Split = "rl") -> list[dict]:
+def rows(n: int, seed: int = 0, split: str = "rl") -> list[dict]:
     """`n` questions about fresh scenes, in the columns TRL takes, plus the truth about each.
 
     Returns:
@@ -156,7 +155,7 @@ def _parse(response: str) -> re.Match[str] | None:
     return match if match and match["side_a"] != match["side_b"] else None
 
 
-def _row(split: Split, seed: int, index: int) -> dict:
+def _row(split: str, seed: int, index: int) -> dict:
     # A generator per row, keyed by what names it: a row does not depend on how many are drawn.
     rng = np.random.default_rng([list(SCANS).index(split), seed, index])
     scans, labels = _scans()
