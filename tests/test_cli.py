@@ -124,3 +124,16 @@ def test_train_takes_yaml_and_flags_and_leaves_a_run_folder(in_folder, tiny, cap
     # and again: the default folder is a fresh one
     assert main(["report", str(folder)]) == 0
     assert (folder / "report.html").is_file()
+
+
+def test_secrets_stay_out_of_the_recorded_command(monkeypatch):
+    from sightline.train import command_line
+
+    argv = ["x", "train", "--hub_token", "hf_a", "--api_key=b", "--task", "digits", "--seed", "1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    assert command_line() == ("sightline train --hub_token '***' --api_key --task digits --seed 1")
+
+
+def test_broken_yaml_is_named(in_folder, capsys):
+    (in_folder / "run.yaml").write_text("a: [1\n")
+    assert "run.yaml is not YAML" in refused(capsys, "train", "--config", "run.yaml")

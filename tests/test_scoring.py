@@ -246,3 +246,21 @@ def test_video_is_refused(tiny, responses):
     )
     with pytest.raises(ValueError, match="video"):
         _score(tiny.model, broken)
+
+
+def test_a_head_that_is_more_than_its_weight_is_refused(tiny, responses, monkeypatch):
+    # LoRA on lm_head: its weight alone would give other log-probs than the model has
+    class Adapted(torch.nn.Linear):
+        pass
+
+    monkeypatch.setattr(tiny.model, "lm_head", Adapted(128, tiny.model.lm_head.out_features))
+    with pytest.raises(TypeError, match="got Adapted: leave lm_head out of LoRA"):
+        _score(tiny.model, responses)
+
+
+def test_a_part_frozen_in_evaluation_mode_stays_so(tiny, responses):
+    tiny.model.train()
+    tiny.model.model.visual.eval()
+    _score(tiny.model, responses)
+    assert tiny.model.training and not tiny.model.model.visual.training
+    tiny.model.eval()

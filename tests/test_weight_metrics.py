@@ -46,3 +46,9 @@ def test_the_heaviest_tenth_is_counted_exactly():
 
 def test_no_response_no_metrics():
     assert weight_metrics(torch.ones(2, 3), {}, torch.zeros(2, 3).bool()) == {}
+
+
+def test_a_nan_in_the_exact_kl_is_counted_too():
+    kl = torch.tensor([[NAN, 1.0]])
+    scores = {"blind": ViewScores(torch.zeros(1, 2), kl)}
+    assert weight_metrics(torch.ones(1, 2), scores, torch.ones(1, 2).bool())["dependency/nan"] == 1

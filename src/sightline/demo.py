@@ -116,7 +116,7 @@ def look(
         AUROC of the sampled KL per token against the oracle label `visual`, over the tokens of
         all responses that follow the task's grammar; None if none does.
     """
-    encoded = encode(processor, questions, responses)
+    encoded = encode(processor, questions, responses).to(model.device)
     views = score_views(model, encoded, {"blind": Blind()}).views
     spans = [digits.spans(response) for response in responses]
     verdicts = exact_answer(responses, [row["answer"] for row in questions])

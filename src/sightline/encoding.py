@@ -31,6 +31,11 @@ class Encoded:
     mask: Bool[Tensor, "B T"]
     num_images: list[int]
 
+    def to(self, device: torch.device | str) -> "Encoded":
+        """The same, with its tensors on `device`."""
+        inputs = {name: value.to(device) for name, value in self.inputs.items()}
+        return Encoded(inputs, self.response_ids.to(device), self.mask.to(device), self.num_images)
+
     def select(self, rows: Sequence[int]) -> "Encoded":
         """These rows only, with their own pictures."""
         index = list(rows)

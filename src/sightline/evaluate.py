@@ -22,8 +22,7 @@ def greedy_responses(
     model.eval()
     responses = []
     for start in range(0, len(rows), batch_size):
-        encoded = encode(processor, rows[start : start + batch_size])
-        inputs = {name: value.to(model.device) for name, value in encoded.inputs.items()}
+        inputs = encode(processor, rows[start : start + batch_size]).to(model.device).inputs
         generated = model.generate(**inputs, do_sample=False, max_new_tokens=max_new_tokens)
         responses += processor.batch_decode(
             generated[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True

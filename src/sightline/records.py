@@ -4,6 +4,7 @@
 per recorded response, `images/` their pictures, `result.json` the outcome.
 """
 
+import hashlib
 import json
 import os
 import platform
@@ -15,12 +16,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from .algorithms.base import ViewScores
 from .core import sampled_kl
-from .encoding import Encoded
+from .encoding import Encoded, pictures_of
 from .token_labels import token_texts
 
 NEEDED_BYTES = 300 * 2**20  # checkpoint, pictures and logs of the tiny model, with room
@@ -76,14 +76,19 @@ def append_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
 
 
 def save_images(folder: Path, row: Mapping[str, Any]) -> list[str]:
-    """Save the row's pictures below `folder` once; return their paths relative to it."""
+    """Save the row's pictures below `folder`, each once; return their paths relative to it.
+
+    A name ends in a hash of the pixels, so that rows without an id, or runs that share a folder,
+    cannot show each other's pictures.
+    """
     paths = []
-    for index, picture in enumerate(row.get("images") or []):
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", str(row["id"]))
-        path = Path("images") / (f"{name}-{index}.png" if index else f"{name}.png")
-        (folder / "images").mkdir(exist_ok=True)
+    for picture in pictures_of(row):
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", str(row.get("id", "row")))
+        digest = hashlib.blake2b(picture.tobytes(), digest_size=4).hexdigest()
+        path = Path("images") / f"{name}-{digest}.png"
         if not (folder / path).exists():
-            _rgb(picture).save(folder / path)
+            (folder / "images").mkdir(exist_ok=True)
+            picture.save(folder / path)
         paths.append(str(path))
     return paths
 
@@ -152,10 +157,6 @@ def token_records(
             record["weights"] = weights[index][real].tolist()
         records.append(record)
     return records
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    return picture.convert("RGB")
 
 
 def _finite(value: Any) -> Any:

@@ -4,6 +4,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+# What the papers append to a question, for a boxed answer; PGPO (arXiv:2604.01840), app. A.
+THINK_BOXED = (
+    "You first think through the reasoning process as an internal monologue, enclosed within "
+    "<think> </think> tags. Then, provide your final answer enclosed within \\boxed{}."
+)
 FORMAT = re.compile(r"\s*<think>.*?</think>\s*\\boxed\{[^{}]+\}\s*", re.DOTALL)
 
 

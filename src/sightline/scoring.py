@@ -63,7 +63,7 @@ def score_views(
     log_probs = torch.zeros(mask.shape, device=mask.device)
     ratios = {name: torch.zeros_like(log_probs) for name in views}
     kls = {name: torch.zeros_like(log_probs) for name in views} if exact_kl else {}
-    head: Any = inner.get_output_embeddings()
+    head = _head(inner)
 
     def put(table: Tensor, rows: list[int], values: Tensor) -> None:
         table[rows] = torch.zeros_like(table[rows]).masked_scatter(mask[rows], values)
@@ -196,6 +196,17 @@ def _response_states(
     return caught[0]
 
 
+def _head(model: PreTrainedModel) -> nn.Linear:
+    """The language model's head, if its weight is all there is to it."""
+    head: Any = model.get_output_embeddings()
+    if type(head) is not nn.Linear or head.bias is not None:
+        raise TypeError(
+            f"the head must be a plain nn.Linear without bias, got {type(head).__name__}: leave "
+            "lm_head out of LoRA's target_modules"
+        )
+    return head
+
+
 def _pretrained(model: nn.Module) -> PreTrainedModel:
     """The Hugging Face model inside any wrapper."""
     for module in model.modules():
@@ -206,9 +217,10 @@ def _pretrained(model: nn.Module) -> PreTrainedModel:
 
 @contextmanager
 def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         yield
     finally:
-        model.train(was_training)
+        for module in training:  # one by one: a tower frozen in evaluation mode stays so
+            module.training = True

@@ -1,6 +1,8 @@
 """`sightline train`: the same trainer for any model and task, with TRL's own flags."""
 
 import argparse
+import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,7 +26,7 @@ from .records import (
     telling_what_is_kept,
     write_json,
 )
-from .rewards import exact_answer, think_format
+from .rewards import THINK_BOXED, exact_answer, think_format
 from .warm_start import load_warm_model
 
 TINY_SETTINGS = {  # of GRPOConfig, for the tiny model on a CPU: DAPO's loss on small batches
@@ -83,7 +85,9 @@ def train(argv: Sequence[str]) -> None:
         raise ValueError(unknown_flag(unknown[0], parser._option_string_actions))
     task = tasks.load(run.task)
     use_threads(run.threads)
-    rows = task.rows(run.rows, seed=args.seed)
+    # The warm-started tiny model answers in the format by itself; others have to be told.
+    instruction = "" if run.model == "tiny" else THINK_BOXED
+    rows = task.rows(run.rows, seed=args.seed, instruction=instruction)
     model, processor = _load(run.model, args, task)
     folder = new_run_folder(Path(args.output_dir or ""))
     about = {
@@ -125,7 +129,7 @@ def description(
 ) -> dict[str, Any]:
     """What `run.json` holds: everything that decides the numbers of a run."""
     return {
-        "command": " ".join(["sightline", *sys.argv[1:]]),
+        "command": command_line(),
         "algorithm": {"name": name, **asdict(algorithm)},
         **about,
         "seed": args.seed,
@@ -144,14 +148,29 @@ def _first_look(argv: Sequence[str]) -> tuple[str, str]:
     found, _ = glance.parse_known_args(argv)
     config: Mapping[str, Any] = {}
     if found.config:
-        config = yaml.safe_load(found.config.read_text()) or {}
+        try:
+            config = yaml.safe_load(found.config.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise ValueError(f"{found.config} is not YAML: {error}") from error
         if not isinstance(config, dict):
             raise ValueError(f"{found.config} must hold a YAML mapping of flags to values")
     defaults = RunArguments()
     return (
         found.algorithm or config.get("algorithm", defaults.algorithm),
-        found.model or config.get("model", defaults.model),
+        found.model or str(config.get("model", defaults.model)),
     )
+
+
+def command_line() -> str:
+    """This process's command, without the values of flags that hold secrets."""
+    words = ["sightline", *sys.argv[1:]]
+    secret = re.compile(r"(--\w*(?:token|key))(=.*)?")
+    for index, word in enumerate(words):
+        if found := secret.fullmatch(word):
+            words[index] = found[1]
+            if found[2] is None and index + 1 < len(words):
+                words[index + 1] = "***"
+    return shlex.join(words)
 
 
 def check_model(name: str) -> None:
@@ -168,4 +187,5 @@ def _load(name: str, args: GRPOConfig, task: Any) -> tuple[Any, Any]:
     """The model as TRL takes it, and its processor."""
     if name == "tiny":
         return load_warm_model(task, args.seed)
+    name = str(Path(name).expanduser()) if name.startswith("~") else name
     return name, AutoProcessor.from_pretrained(name, padding_side="left")

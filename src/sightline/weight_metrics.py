@@ -39,7 +39,7 @@ def weight_metrics(
         .item(),
         "weights/top10_share": ((ordered * within).sum(1) / total).mean().item(),
     }
-    kept = [ViewScores(score.log_ratio[filled]) for score in scores.values()]
+    kept = [score.select(filled) for score in scores.values()]
     if kept:
         dependency = kept[0].dependency(mask)
         metrics["dependency/mean"] = response_mean(dependency, mask).mean().item()

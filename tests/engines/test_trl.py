@@ -290,7 +290,7 @@ def test_an_image_that_does_not_reach_the_model_stops_the_run(make, monkeypatch)
         return hidden["clean"]
 
     monkeypatch.setattr(scoring, "_response_states", same_for_every_view)
-    with pytest.raises(RuntimeError, match="dependency is 0 on every token at step 0"):
+    with pytest.raises(ValueError, match="dependency is 0 on every token at step 0"):
         trainer.train()
 
 
@@ -335,6 +335,16 @@ def test_settings_that_undo_token_credit_are_refused(make, settings, sentence):
         make(PGPO(), **settings)
 
 
+def test_a_reward_of_none_adds_nothing_and_names_must_differ(make):
+    trainer = make(PGPO())
+    trainer._logs["rewards"] = {"a": [9.0, 1.0, float("nan")], "b": [9.0, 0.5, 0.25]}
+    trainer.reward_weights = torch.tensor([0.9, 0.1])
+    assert seam.rewards(trainer, 2) == pytest.approx([0.95, 0.025])
+    trainer.reward_func_names = ["a", "a"]
+    with pytest.raises(ValueError, match="reward functions of one name"):
+        seam.check_settings(trainer)
+
+
 def test_a_right_padding_processor_is_refused(make, tiny, monkeypatch):
     # T53
     monkeypatch.setattr(tiny.processor.tokenizer, "padding_side", "right")
@@ -344,7 +354,7 @@ def test_a_right_padding_processor_is_refused(make, tiny, monkeypatch):
 
 def test_a_trl_whose_methods_changed_is_refused(monkeypatch):
     monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", lambda self, a, b: None)
-    with pytest.raises(RuntimeError, match=rf"trl {trl.__version__} is not supported.*1\.16\.0"):
+    with pytest.raises(ImportError, match=rf"trl {trl.__version__} is not supported.*1\.16\.0"):
         seam.check_methods()
 
 

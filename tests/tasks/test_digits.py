@@ -115,3 +115,8 @@ def test_an_unknown_split_or_task_lists_the_known_ones():
         digits.rows(1, split="test")
     with pytest.raises(ValueError, match="unknown task 'letters'; known: digits"):
         load("letters")
+
+
+def test_an_instruction_follows_the_question():
+    row = digits.rows(1, instruction="box it")[0]
+    assert row["prompt"][0]["content"] == f"{digits.QUESTION}\n\nbox it"

@@ -37,6 +37,10 @@ class ViewScores:
                 f"got {tuple(self.kl.shape)}"
             )
 
+    def select(self, rows: Tensor | slice) -> "ViewScores":
+        """The scores of these responses."""
+        return ViewScores(self.log_ratio[rows], None if self.kl is None else self.kl[rows])
+
     def dependency(
         self, mask: Bool[Tensor, "B T"], estimator: str = "k3", clamp: float | None = 10.0
     ) -> Float[Tensor, "B T"]:

@@ -54,8 +54,12 @@ CONCLUSIONS = (
 ).split("|")
 
 
-def rows(n: int, seed: int = 0, split: str = "rl") -> list[dict]:
+def rows(n: int, seed: int = 0, split: str = "rl", instruction: str = "") -> list[dict]:
     """`n` questions about fresh scenes, in the columns TRL takes, plus the truth about each.
+
+    Args:
+        instruction: appended to each question after a blank line, such as `rewards.THINK_BOXED`;
+            a model that was not warm-started on this task needs it to box its answer.
 
     Returns:
         Per row: `id`, `prompt` (chat messages), `images` (one PIL picture), `answer` (digits as
@@ -63,7 +67,7 @@ def rows(n: int, seed: int = 0, split: str = "rl") -> list[dict]:
     """
     if split not in SCANS:
         raise ValueError(f"split must be one of {sorted(SCANS)}, got {split!r}")
-    return [_row(split, seed, index) for index in range(n)]
+    return [_row(split, seed, index, instruction) for index in range(n)]
 
 
 def demonstration(row: dict, rng: np.random.Generator) -> str:
@@ -155,7 +159,7 @@ def _parse(response: str) -> re.Match[str] | None:
     return match if match and match["side_a"] != match["side_b"] else None
 
 
-def _row(split: str, seed: int, index: int) -> dict:
+def _row(split: str, seed: int, index: int, instruction: str) -> dict:
     # A generator per row, keyed by what names it: a row does not depend on how many are drawn.
     rng = np.random.default_rng([list(SCANS).index(split), seed, index])
     scans, labels = _scans()
@@ -163,7 +167,7 @@ def _row(split: str, seed: int, index: int) -> dict:
     a, b = (int(labels[i]) for i in chosen)
     return {
         "id": f"digits-{split}-{seed}-{index:05d}",
-        "prompt": [{"role": "user", "content": QUESTION}],
+        "prompt": [{"role": "user", "content": "\n\n".join(filter(None, [QUESTION, instruction]))}],
         "images": [_scene(scans[chosen], rng)],
         "answer": str(a + b),
         "digits": [a, b],

@@ -5,6 +5,7 @@ Nothing turns into plain GRPO in silence.
 """
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def check_methods() -> None:
         method = getattr(GRPOTrainer, name, None)
         found = list(inspect.signature(method).parameters) if method else None
         if found != expected:
-            raise RuntimeError(
+            raise ImportError(
                 f"trl {trl.__version__} is not supported: GRPOTrainer.{name} takes {found}, "
                 f"expected {expected}. Tested with trl {', '.join(TESTED)}: "
                 f"pip install 'trl=={TESTED[-1]}'"
@@ -44,6 +45,10 @@ def check_settings(trainer: Any) -> None:
             tokenizer.padding_side != "left",
             "image markers would be misplaced; load the processor with padding_side='left'",
         ),
+        f"reward functions of one name, {trainer.reward_func_names}": (
+            len(set(trainer.reward_func_names)) < len(trainer.reward_func_names),
+            "their rewards could not be told apart in the log; give each a name of its own",
+        ),
         "several processes": (
             trainer.accelerator.num_processes > 1,
             "weights are computed on one process only for now; run one process",
@@ -55,7 +60,8 @@ def check_settings(trainer: Any) -> None:
         ),
         "dropout": (
             _has_dropout(trainer.model) and not args.disable_dropout,
-            "it would read as dependency on the image; set disable_dropout=True",
+            "the loss would compare log-probabilities under different masks; set "
+            "disable_dropout=True",
         ),
     }
     for name, (refused, reason) in refusals.items():
@@ -87,11 +93,11 @@ def read(output: Mapping[str, Any]) -> Encoded:
 
 
 def rewards(trainer: GRPOTrainer, count: int) -> list[float]:
-    """The summed rewards of the last `count` responses."""
+    """The weighted sum of rewards of the last `count` responses; a reward of None adds nothing."""
     columns = [list(values)[-count:] for values in trainer._logs["rewards"].values()]
     weights = trainer.reward_weights.tolist()
     return [
-        sum(weight * value for weight, value in zip(weights, row, strict=True))
+        sum(w * value for w, value in zip(weights, row, strict=True) if not math.isnan(value))
         for row in zip(*columns, strict=True)
     ]
 

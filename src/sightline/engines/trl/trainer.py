@@ -9,7 +9,7 @@ from datasets import Dataset
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from ...algorithms.base import Algorithm, ViewScores, checked_weights, token_advantages
+from ...algorithms.base import Algorithm, checked_weights, token_advantages
 from ...encoding import Encoded, pictures_of
 from ...records import append_lines, save_images, token_records
 from ...scoring import Scored, score_views
@@ -22,8 +22,9 @@ class PerceptionGRPOTrainer(GRPOTrainer):
     """GRPO whose advantages differ from token to token; TRL's own loss does the rest.
 
     With `Algorithm()` it trains bit for bit like `GRPOTrainer`. Beside TRL's own files it writes
-    to `args.output_dir`: `metrics.jsonl`, one line per log step, and `tokens.jsonl`, one response
-    group per log step with the dependency and weight of every token.
+    to `args.output_dir`: `metrics.jsonl`, one line per log step, and, if the algorithm compares
+    views, `tokens.jsonl`: where a generation falls on a log step, one group of its responses with
+    the dependency and weight of every token.
 
     Args:
         algorithm: the views to compare and the weights to make of them.
@@ -65,7 +66,7 @@ class PerceptionGRPOTrainer(GRPOTrainer):
             chunk_rows=self.args.per_device_train_batch_size,
         )
         if any(responses.num_images) and not any(s.log_ratio.any() for s in scored.views.values()):
-            raise RuntimeError(
+            raise ValueError(
                 f"dependency is 0 on every token at step {self.state.global_step} under the views "
                 f"{sorted(views)}: the image does not reach the model's log-probabilities"
             )
@@ -74,7 +75,7 @@ class PerceptionGRPOTrainer(GRPOTrainer):
         self.scoring_seconds += seconds
         metrics = weight_metrics(weights, scored.views, responses.mask)
         seam.log(self, metrics | {"seconds/scoring": seconds})
-        if self.state.global_step % self.args.logging_steps == 0:
+        if self.state.global_step % max(int(self.state.logging_steps), 1) == 0:
             self._record(inputs, responses, scored, weights, output["advantages"])
         output["advantages"] = token_advantages(
             self.algorithm, output["advantages"], scored.views, responses.mask
@@ -96,7 +97,7 @@ class PerceptionGRPOTrainer(GRPOTrainer):
             self._tokenizer,
             rows,
             responses.select(group),
-            {name: ViewScores(s.log_ratio[: len(group)]) for name, s in scored.views.items()},
+            {name: s.select(slice(len(group))) for name, s in scored.views.items()},
             weights[: len(group)],
             images=[save_images(self.run_folder, row) for row in rows],
             split=["train"] * len(group),
