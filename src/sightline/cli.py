@@ -4,11 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from .algorithms import ALGORITHMS, PGPO, algorithm_class
-from .algorithms.base import ESTIMATORS
+from .algorithms import ALGORITHMS, algorithm_class
 from .flags import unknown_flag
 
 
@@ -53,13 +51,8 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="train a tiny VLM on this machine and write a report", allow_abbrev=False
     )
     demo.add_argument("--algorithm", default="pgpo", help=f"one of: {', '.join(ALGORITHMS)}")
-    demo.add_argument(
-        "--estimator",
-        choices=ESTIMATORS,
-        help="pgpo's measure of dependency: kl as the paper defines it (default), k3 as it ran it",
-    )
     demo.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
-    demo.add_argument("--steps", type=_positive, default=130, help="of reinforcement learning")
+    demo.add_argument("--steps", type=_positive, default=100, help="of reinforcement learning")
     demo.add_argument("--output-dir", type=Path, help="a new folder; default: a free one in runs/")
     demo.add_argument(
         "--threads", type=_positive, default=2, help="of the CPU; numbers depend on it"
@@ -77,11 +70,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(args: argparse.Namespace) -> None:
     algorithm = algorithm_class(args.algorithm)()
-    if isinstance(algorithm, PGPO):
-        # On batches this small the one-sample estimate is the noisier teacher (README, Results).
-        algorithm = replace(algorithm, estimator=args.estimator or "kl")
-    elif args.estimator:
-        raise ValueError(f"--estimator is a setting of pgpo, got --algorithm {args.algorithm}")
     # Imported here: --help and a mistyped flag should not wait for torch and transformers.
     from .demo import run_demo, summary
     from .process import use_threads
