@@ -53,7 +53,7 @@ class PerceptionGRPOTrainer(GRPOTrainer):
         views = self.algorithm.views()
         if not views or not self.model.training:  # plain GRPO, or evaluation
             return super()._generate_and_score_completions(inputs)
-        check_rows(inputs)
+        check_rows(inputs[:: self.num_generations])  # TRL repeats each row for its group
         output = super()._generate_and_score_completions(inputs)
         started = perf_counter()
         responses = seam.read(output)
