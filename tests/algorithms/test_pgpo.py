@@ -91,6 +91,40 @@ def test_gate_by_hand(threshold, boost, expected):
     assert_close(weights_of(SCORES, threshold=threshold, boost=boost), torch.tensor(expected))
 
 
+# The threshold as a quantile: floor(5 * 0.4) = 2 tokens lie below it, so it is I = 0.208368.
+#   omega = 0, 0.048980 / 0.208368, 1, 1 + 2 * 0.356207 / 0.791632, 3
+#         = 0, 0.235064, 1, 1.899931, 3, sum 6.134995, times 5 / 6.134995
+# A floor of 0.1 raises the first to 0.1 and nothing else.
+def test_gate_at_a_quantile_and_with_a_floor_by_hand():
+    settings = {"quantile": True, "conserve_mass": False}
+    omega = torch.tensor([0.0, 0.235064, 1.0, 1.899931, 3.0])
+    assert_close(weights_of(SCORES, **settings), omega)
+    conserved = torch.tensor([0.0, 0.191577, 0.814997, 1.548437, 2.444990])
+    assert_close(weights_of(SCORES, quantile=True), conserved)
+    raised = torch.tensor([0.1, 0.235064, 1.0, 1.899931, 3.0])
+    assert_close(weights_of(SCORES, weight_floor=0.1, **settings), raised)
+    # without the quantile the second token, 0.122449, is under a floor of 0.2 as well
+    floored = torch.tensor([0.2, 0.2, 0.520920, 1.548583, 3.0])
+    assert_close(weights_of(SCORES, weight_floor=0.2, conserve_mass=False), floored)
+    # at 1 the most dependent token alone is not below; at 0 none is
+    assert_close(weights_of(SCORES, threshold=1.0, **settings)[-1], torch.tensor(1.0))
+    assert_close(
+        weights_of(SCORES, threshold=0.0, **settings),
+        weights_of(SCORES, threshold=0.0, conserve_mass=False),
+    )
+
+
+def test_the_quantile_counts_real_tokens_only():  # T34
+    dependency = torch.tensor([[*SCORES, INF, NAN, 0.3], [0.1, 0.4, INF, 0, 0, 0, 0, 0]])
+    mask = torch.tensor([[1] * 5 + [0] * 3, [1] * 2 + [0] * 6]).bool()
+    algorithm = PGPO(estimator="kl", quantile=True, conserve_mass=False)
+    weights = algorithm.token_weights(exact(dependency), mask)
+    assert_close(weights[0, :5], torch.tensor([0.0, 0.235064, 1.0, 1.899931, 3.0]))
+    # floor(2 * 0.4) = 0: the least dependent token is the threshold, I = 0
+    assert_close(weights[1, :2], torch.tensor([1.0, 3.0]))
+    assert not weights[~mask].any()
+
+
 # --- example 2: a group of four, from rewards to the loss
 #
 # R                1.0       0.1        1.0       0.0
@@ -306,6 +340,6 @@ def test_defaults_are_the_published_values():
 
 
 def test_the_blind_view_is_hidden_in_one_of_two_ways():
-    assert Blind() == Blind(by="drop") != Blind(by="mask")
-    with pytest.raises(ValueError, match="by must be 'drop' or 'mask', got 'zero'"):
+    assert Blind() == Blind(by="auto") != Blind(by="mask") != Blind(by="drop")
+    with pytest.raises(ValueError, match=r"by must be one of .*'drop', 'mask'.*, got 'zero'"):
         Blind(by="zero")

@@ -8,6 +8,10 @@ is GRPO's or DAPO's, unchanged.
 ==========  ============================================================  ================
 ``grpo``    every token weighs 1, no other view is scored                 ``base.py``
 ``pgpo``    a response's advantage moves to its image-dependent tokens    ``pgpo.py``
+``vppo``    only the most image-dependent tokens learn, more in some      ``vppo.py``
+            responses than in others
+``prpo``    image-dependent tokens that noise does not move weigh more;   ``prpo.py``
+            our formulation: the paper's formulas are not public
 ==========  ============================================================  ================
 
 A method of your own is a subclass of ``Algorithm``; pass it wherever these are accepted.
@@ -15,8 +19,15 @@ A method of your own is a subclass of ``Algorithm``; pass it wherever these are 
 
 from .base import Algorithm, ViewScores, token_advantages
 from .pgpo import PGPO
+from .prpo import PRPO
+from .vppo import VPPO
 
-ALGORITHMS: dict[str, type[Algorithm]] = {"grpo": Algorithm, "pgpo": PGPO}
+ALGORITHMS: dict[str, type[Algorithm]] = {
+    "grpo": Algorithm,
+    "pgpo": PGPO,
+    "vppo": VPPO,
+    "prpo": PRPO,
+}
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
@@ -26,4 +37,4 @@ def algorithm_class(name: str) -> type[Algorithm]:
     return ALGORITHMS[name]
 
 
-__all__ = ["ALGORITHMS", "PGPO", "Algorithm", "ViewScores", "token_advantages"]
+__all__ = ["ALGORITHMS", "PGPO", "PRPO", "VPPO", "Algorithm", "ViewScores", "token_advantages"]

@@ -1,6 +1,6 @@
 """What a paper may change: the views it compares, and the weight it gives each token."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +37,7 @@ class ViewScores:
                 f"got {tuple(self.kl.shape)}"
             )
 
-    def select(self, rows: Tensor | slice) -> "ViewScores":
+    def select(self, rows: Tensor | Sequence[int] | slice) -> "ViewScores":
         """The scores of these responses."""
         return ViewScores(self.log_ratio[rows], None if self.kl is None else self.kl[rows])
 
@@ -69,6 +69,17 @@ class ViewScores:
             raise ValueError("kl must be finite without a clamp, got inf: set score_clamp")
         return scores
 
+    def scored_rows(self, mask: Bool[Tensor, "B T"], exact: bool) -> Bool[Tensor, " B"]:
+        """Which responses have any score: all that have an image, for without one it is exactly 0.
+
+        Args:
+            exact: whether `kl` is read as well.
+        """
+        scored = self.log_ratio.abs() > 0  # False for NaN
+        if exact and self.kl is not None:
+            scored = scored | (self.kl.abs() > 0)
+        return (scored & mask).any(1)
+
     def count_nan(self, mask: Bool[Tensor, "B T"]) -> int:
         """How many real tokens have a NaN score, to be logged: each of them counts as 0."""
         broken = self.log_ratio.isnan()
@@ -94,6 +105,14 @@ class Algorithm:
         """Whether ``token_weights`` reads ``ViewScores.kl``, which costs the scorer more."""
         return False
 
+    @property
+    def row_local(self) -> bool:
+        """Whether a row's weights depend on that row only.
+
+        The engine then leaves rows of advantage 0 unscored, and gathers nothing over processes.
+        """
+        return False
+
     def token_weights(
         self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
@@ -112,18 +131,22 @@ def token_advantages(
     scores: Mapping[str, ViewScores],
     mask: Bool[Tensor, "B T"],
 ) -> Float[Tensor, "B T"]:
-    """Spread each response's advantage over its tokens: the one border of engine and method.
+    """Each response's advantage, spread over its tokens by the algorithm's weights."""
+    return spread(advantages, checked_weights(algorithm, scores, mask))
 
-    Everything is checked here, also where shape annotations are off: with B = T a wrong shape
-    would broadcast without an error (T33).
+
+def spread(advantages: Float[Tensor, " B"], weights: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    """Advantages times weights: the one border of engine and method, and a constant.
+
+    Checked here, also where shape annotations are off: with B = T a wrong shape would broadcast
+    without an error (T33).
     """
-    check_mask(mask)
-    if advantages.shape != mask.shape[:1]:
+    if advantages.shape != weights.shape[:1]:
         raise ValueError(
-            f"advantages must be one per response, {tuple(mask.shape[:1])}, "
+            f"advantages must be one per response, {tuple(weights.shape[:1])}, "
             f"got {tuple(advantages.shape)}"
         )
-    return advantages.detach()[:, None] * checked_weights(algorithm, scores, mask)
+    return advantages.detach()[:, None] * weights
 
 
 @torch.no_grad()

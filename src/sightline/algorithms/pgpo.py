@@ -13,6 +13,7 @@ of a response are equal its eq. 7 is 0/0; the weights are then 1.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import floor, inf
 
 import torch
 from jaxtyping import Bool, Float
@@ -44,6 +45,10 @@ class PGPO(Algorithm):
         min_range: spread of ``log(1 + dependency)`` up to which a response counts as all equal. The
             default removes exact ties only; about 1e-2 where bf16 logits cannot be avoided (T24).
         conserve_mass: rescale the weights of each response to mean 1, eq. 7.
+        quantile: take for threshold the importance below which this share of the response's tokens
+            lies. Not in the paper: a development version of the authors' is said to do so, with
+            ``weight_floor=0.1`` and without eq. 7; we could not verify it.
+        weight_floor: the least weight before rescaling; above 0, every token learns.
     """
 
     threshold: float = 0.4
@@ -52,6 +57,8 @@ class PGPO(Algorithm):
     score_clamp: float | None = 10.0
     min_range: float = 1e-6
     conserve_mass: bool = True
+    quantile: bool = False
+    weight_floor: float = 0.0
 
     def __post_init__(self):
         check_estimator(self.estimator, self.score_clamp)
@@ -59,6 +66,8 @@ class PGPO(Algorithm):
             raise ValueError(f"threshold must be in [0, 1], got {self.threshold}")
         if not 0 <= self.boost < float("inf"):
             raise ValueError(f"boost must be at least 0 and finite, got {self.boost}")
+        if not 0 <= self.weight_floor <= 1:
+            raise ValueError(f"weight_floor must be in [0, 1], got {self.weight_floor}")
         if not self.min_range >= 0:
             raise ValueError(f"min_range must be at least 0, got {self.min_range}")
 
@@ -69,6 +78,10 @@ class PGPO(Algorithm):
     def needs_exact_kl(self) -> bool:
         return self.estimator == "kl"
 
+    @property
+    def row_local(self) -> bool:
+        return True
+
     def token_weights(
         self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B T"]:
@@ -78,14 +91,26 @@ class PGPO(Algorithm):
         least = response_min(log_scores, mask)[:, None]
         spread = response_max(log_scores, mask)[:, None] - least
         importance = (log_scores - least) / (spread + EPSILON)  # eq. 5
-        weights = self._gate(importance)
+        weights = self._gate(importance, self._thresholds(importance, mask))
         if self.conserve_mass:
             weights = weights / response_mean(weights, mask)[:, None]  # eq. 7
         weights = torch.where(spread > self.min_range, weights, 1.0)
         return keep_real(weights, mask)
 
-    def _gate(self, importance: Float[Tensor, "B T"]) -> Float[Tensor, "B T"]:
+    def _thresholds(
+        self, importance: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B 1"]:
+        """The importance from which a token of each response is boosted."""
+        if not self.quantile:
+            return torch.full_like(importance[:, :1], self.threshold)
+        ascending = keep_real(importance, mask, inf).sort(1).values
+        place = [min(floor(round(n * self.threshold, 9)), n - 1) for n in mask.sum(1).tolist()]
+        return ascending.gather(1, torch.tensor(place, device=mask.device).clamp(min=0)[:, None])
+
+    def _gate(
+        self, importance: Float[Tensor, "B T"], threshold: Float[Tensor, "B 1"]
+    ) -> Float[Tensor, "B T"]:
         """0 at importance 0, 1 at the threshold, ``1 + boost`` at 1, linear between; eq. 6."""
-        suppressed = importance / (self.threshold + EPSILON)
-        boosted = 1 + self.boost * (importance - self.threshold) / (1 - self.threshold + EPSILON)
-        return torch.where(importance < self.threshold, suppressed, boosted)
+        suppressed = (importance / (threshold + EPSILON)).clamp(min=self.weight_floor)
+        boosted = 1 + self.boost * (importance - threshold) / (1 - threshold + EPSILON)
+        return torch.where(importance < threshold, suppressed, boosted)

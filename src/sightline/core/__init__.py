@@ -5,9 +5,16 @@
 """
 
 from .advantages import group_advantages
-from .divergence import ViewComparison, compare_views, exact_kl, sampled_kl, token_log_probs
+from .divergence import (
+    ViewComparison,
+    compare_views,
+    exact_kl,
+    jensen_shannon,
+    sampled_kl,
+    token_log_probs,
+)
 from .losses import clipped_surrogate, sequence_mean, token_mean
-from .masked import keep_real, response_max, response_mean, response_min
+from .masked import keep_real, response_max, response_mean, response_min, response_top
 
 __all__ = [
     "ViewComparison",
@@ -15,10 +22,12 @@ __all__ = [
     "compare_views",
     "exact_kl",
     "group_advantages",
+    "jensen_shannon",
     "keep_real",
     "response_max",
     "response_mean",
     "response_min",
+    "response_top",
     "sampled_kl",
     "sequence_mean",
     "token_log_probs",

@@ -3,7 +3,7 @@
 Padding is replaced before any arithmetic and never multiplied away: ``NaN * 0`` is NaN (T34).
 """
 
-from math import inf
+from math import ceil, inf, nan
 
 import torch
 from jaxtyping import Bool, Float
@@ -43,9 +43,39 @@ def response_mean(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Fl
 
 def response_min(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Least value among the real tokens of each response; 0 for an empty one."""
-    return keep_real(values, mask, inf).amin(1).masked_fill(~mask.any(1), 0)
+    real = keep_real(values, mask, inf)
+    least = real.amin(1) if real.shape[1] else real.sum(1)
+    return least.masked_fill(~mask.any(1), 0)
 
 
 def response_max(values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]) -> Float[Tensor, " B"]:
     """Greatest value among the real tokens of each response; 0 for an empty one."""
-    return keep_real(values, mask, -inf).amax(1).masked_fill(~mask.any(1), 0)
+    real = keep_real(values, mask, -inf)
+    greatest = real.amax(1) if real.shape[1] else real.sum(1)
+    return greatest.masked_fill(~mask.any(1), 0)
+
+
+def response_top(
+    values: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"], fraction: float
+) -> Bool[Tensor, "B T"]:
+    """True on the `share` of each response's real tokens that have its greatest values.
+
+    Of equal values, the earlier token goes first (T28).
+
+    Args:
+        values: without NaN on real tokens.
+        fraction: above 0, up to 1.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be in (0, 1], got {fraction}")
+    # NaN sorts last of all, after any number that stands on a real token
+    order = keep_real(-values, mask, nan).argsort(dim=1, stable=True)
+    rank = order.argsort(dim=1)
+    counts = [share(fraction, length) for length in mask.sum(1).tolist()]
+    return rank < torch.tensor(counts, device=mask.device)[:, None]
+
+
+def share(fraction: float, length: int) -> int:
+    """``ceil(fraction * length)``, and at least 1 of what is not empty."""
+    # rounded first: 0.07 * 100 is above 7, in float32 so is 0.6 * 25 above 15 (T29)
+    return min(length, max(1, ceil(round(fraction * length, 9))))
