@@ -5,7 +5,7 @@ right, so that the response of every row starts in the same column.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,40 +23,52 @@ class Encoded:
             `(B, P + T)`, the processor's picture tensors and token types.
         response_ids: the last T columns of `input_ids`.
         mask: True on real response tokens, the end token included.
-        num_images: pictures per row; the picture tensors are flat over rows.
+        num_images: pictures per row.
+        pictures: the pictures themselves, row by row, where somebody needs them.
     """
 
     inputs: dict[str, Tensor]
     response_ids: Int[Tensor, "B T"]
     mask: Bool[Tensor, "B T"]
     num_images: list[int]
+    pictures: Sequence[Sequence[Image.Image]] | None = None
 
     def to(self, device: torch.device | str) -> "Encoded":
         """The same, with its tensors on `device`."""
         inputs = {name: value.to(device) for name, value in self.inputs.items()}
-        return Encoded(inputs, self.response_ids.to(device), self.mask.to(device), self.num_images)
+        return replace(
+            self,
+            inputs=inputs,
+            response_ids=self.response_ids.to(device),
+            mask=self.mask.to(device),
+        )
 
     def select(self, rows: Sequence[int]) -> "Encoded":
         """These rows only, with their own pictures."""
         index = list(rows)
-        flat = {}
-        if "image_grid_thw" in self.inputs:
-            grids = self.inputs["image_grid_thw"].split(self.num_images)
-            patches = self.inputs["pixel_values"].split([int(grid.prod(1).sum()) for grid in grids])
-            if any(self.num_images[row] for row in index):
-                flat["image_grid_thw"] = torch.cat([grids[row] for row in index])
-                flat["pixel_values"] = torch.cat([patches[row] for row in index])
-        by_row = {
-            name: value[index]
-            for name, value in self.inputs.items()
-            if name not in ("image_grid_thw", "pixel_values")
-        }
+        flat = self._flat()
+        inputs = {n: value[index] for n, value in self.inputs.items() if n not in flat}
+        if any(self.num_images[row] for row in index):
+            inputs |= {n: torch.cat([parts[row] for row in index]) for n, parts in flat.items()}
         return Encoded(
-            {**by_row, **flat},
+            inputs,
             self.response_ids[index],
             self.mask[index],
             [self.num_images[row] for row in index],
+            None if self.pictures is None else [self.pictures[row] for row in index],
         )
+
+    def _flat(self) -> dict[str, tuple[Tensor, ...]]:
+        """The tensors that have no axis of rows, cut into one piece per row."""
+        if "image_grid_thw" in self.inputs:  # the Qwen family: one line per patch
+            grids = self.inputs["image_grid_thw"].split(self.num_images)
+            patches = [int(grid.prod(1).sum()) for grid in grids]
+            pixels = self.inputs["pixel_values"].split(patches)
+            return {"image_grid_thw": grids, "pixel_values": pixels}
+        if "image_sizes" in self.inputs:  # the LLaVA family: one line per image
+            names = ("image_sizes", "pixel_values")
+            return {name: self.inputs[name].split(self.num_images) for name in names}
+        return {}
 
 
 def encode(processor: Any, rows: Sequence[dict], responses: Sequence[str] | None = None) -> Encoded:
@@ -87,7 +99,7 @@ def encode(processor: Any, rows: Sequence[dict], responses: Sequence[str] | None
     }.items():
         if name in inputs:
             inputs[name] = torch.cat([inputs[name], extra], dim=1)
-    return Encoded(inputs, ids, mask, [len(p) for p in pictures])
+    return Encoded(inputs, ids, mask, [len(p) for p in pictures], pictures)
 
 
 def pictures_of(row: Mapping[str, Any]) -> list[Image.Image]:

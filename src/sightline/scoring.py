@@ -5,22 +5,24 @@ and a float32 head, so that a difference between two scores is the view's doing.
 positions that predict a response token ever meet that head.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .algorithms.base import ViewScores
 from .core.divergence import compare_views, token_log_probs
-from .encoding import Encoded
+from .encoding import Encoded, pictures_of
+from .families import Family, family_of
+from .view_inputs import ViewInputs
 from .views import Blind, View
-
-# Families whose positions, placeholders and picture tensors the tests walk through.
-FAMILIES = ("qwen2_5_vl",)
 
 
 class Scored(NamedTuple):
@@ -29,10 +31,40 @@ class Scored(NamedTuple):
     Args:
         log_probs: in nats, under the policy as it is; 0 on padding.
         views: one `ViewScores` per view asked for; exactly 0 on padding and for rows without image.
+        noise_floor: how far log-probs and the log-ratios of `Blind` move, in nats, when a few rows
+            are scored again in other batches; what lies below says nothing. NaN if not measured.
     """
 
     log_probs: Float[Tensor, "B T"]
     views: dict[str, ViewScores]
+    noise_floor: float
+
+
+class Draws(NamedTuple):
+    """What names each random draw of a view, one entry per row: never its place in a batch (T14).
+
+    Args:
+        seed: of the run.
+        step: of training.
+        prompts: the id of each row's prompt.
+        responses: which of the responses to that prompt the row is.
+    """
+
+    seed: int
+    step: int
+    prompts: Sequence[str]
+    responses: Sequence[int]
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, Any]], seed: int = 0, step: int = 0) -> "Draws":
+        """Prompts named by their `id`, or by a hash of words and pictures where they have none."""
+        prompts = [str(row["id"]) if row.get("id") is not None else _hash(row) for row in rows]
+        seen: Counter[str] = Counter()
+        responses = []
+        for prompt in prompts:
+            responses.append(seen[prompt])
+            seen[prompt] += 1
+        return cls(seed, step, prompts, responses)
 
 
 @torch.no_grad()
@@ -43,7 +75,11 @@ def score_views(
     *,
     temperature: float = 1.0,
     exact_kl: bool = False,
+    processor: Any = None,
+    draws: Draws | None = None,
+    wanted: Bool[Tensor, " B"] | None = None,
     chunk_rows: int = 32,
+    noise_rows: int = 0,
 ) -> Scored:
     """Score `responses` given their images and under each of `views`.
 
@@ -52,129 +88,137 @@ def score_views(
             evaluation mode and handed back in the mode it came in.
         temperature: the one the responses were sampled at.
         exact_kl: also fill `ViewScores.kl`, the KL over the whole vocabulary.
+        processor: the model's; needed by views that change pixels.
+        draws: what the randomness of views is made of; needed by views that change pixels.
+        wanted: rows that somebody will read; the others cost nothing, and get log-probs and scores
+            of exactly 0.
         chunk_rows: responses per forward pass; changes memory, and results by rounding only.
+        noise_rows: how many rows are scored twice to measure the noise floor.
     """
     inner = _pretrained(model)
-    check_responses(inner, responses)
+    family = check_responses(inner, responses)
+    _check_lengths(len(responses.mask), wanted, draws)
+    change = ViewInputs(inner, family, responses, processor, draws)
     for name, view in views.items():
-        if not isinstance(view, Blind):
-            raise TypeError(f"view {name!r} is a {type(view).__name__}; known views: Blind")
+        change.check(name, view)
     mask = responses.mask
     log_probs = torch.zeros(mask.shape, device=mask.device)
     ratios = {name: torch.zeros_like(log_probs) for name in views}
     kls = {name: torch.zeros_like(log_probs) for name in views} if exact_kl else {}
     head = _head(inner)
+    chunks = list(_chunks(responses.num_images, wanted, chunk_rows))
 
     def put(table: Tensor, rows: list[int], values: Tensor) -> None:
         table[rows] = torch.zeros_like(table[rows]).masked_scatter(mask[rows], values)
 
     with _evaluation_mode(model):
-        # A row without an image has nothing to hide: no second pass, and scores of exactly 0.
-        for rows, has_image in _chunks(responses.num_images, chunk_rows):
+        for rows, has_image in chunks:
             part = responses.select(rows)
-            clean = _clean_inputs(inner, part)
+            # position ids spelled out, for every view to keep (T1, T2)
+            clean = {**part.inputs, "position_ids": family.position_ids(inner, part.inputs)}
             hidden = _response_states(model, inner, clean, part)
             ids = part.response_ids[part.mask]
-            seen = token_log_probs(hidden, head.weight, ids, temperature=temperature)
-            put(log_probs, rows, seen)
-            for name, view in views.items() if has_image else ():
-                assert isinstance(view, Blind)
-                inputs = _blind_inputs(inner, clean, part.mask.shape[1], view)
-                blind = _response_states(model, inner, inputs, part)
+            scored_views = views if has_image else {}
+            if not (exact_kl and scored_views):  # else the comparison below has them
+                seen = token_log_probs(hidden, head.weight, ids, temperature=temperature)
+                put(log_probs, rows, seen)
+            for name, view in scored_views.items():
+                inputs = change(name, view, clean, rows)
+                unseen = _response_states(model, inner, inputs, part)
                 if exact_kl:
-                    both = compare_views(hidden, blind, head.weight, ids, temperature=temperature)
+                    both = compare_views(hidden, unseen, head.weight, ids, temperature=temperature)
+                    put(log_probs, rows, both.log_probs)
                     put(ratios[name], rows, both.view_log_probs - both.log_probs)
                     put(kls[name], rows, both.kl)
                 else:
-                    unseen = token_log_probs(blind, head.weight, ids, temperature=temperature)
-                    put(ratios[name], rows, unseen - seen)
-    return Scored(log_probs, {name: ViewScores(ratios[name], kls.get(name)) for name in views})
+                    blind = token_log_probs(unseen, head.weight, ids, temperature=temperature)
+                    put(ratios[name], rows, blind - log_probs[rows][part.mask])
+    change.check_done()
+    scores = {name: ViewScores(ratios[name], kls.get(name)) for name in views}
+    scored = Scored(log_probs, scores, float("nan"))
+    again = [row for rows, has_image in chunks if has_image for row in rows][:noise_rows]
+    if not again:
+        return scored
+    # Cut otherwise than before: what then differs is the layout's doing and not the image's (T23).
+    repeated = score_views(
+        model,
+        responses.select(again),
+        {name: view for name, view in views.items() if isinstance(view, Blind)},
+        temperature=temperature,
+        chunk_rows=1 if chunk_rows > 1 else len(again),
+    )
+    moved = [repeated.log_probs - log_probs[again]]
+    moved += [score.log_ratio - ratios[name][again] for name, score in repeated.views.items()]
+    return scored._replace(noise_floor=float(torch.stack(moved).abs().max()))
 
 
-def check_responses(model: PreTrainedModel, responses: Encoded) -> None:
+def check_responses(model: PreTrainedModel, responses: Encoded) -> Family:
     """Raise unless every image of `responses` can be found in its row, and nothing else can.
 
     Checked before each scoring: a placeholder that is not found would make every dependency 0 and
     turn training into plain GRPO without a word (T4).
+
+    Returns:
+        The family of the model.
     """
-    config, inputs = model.config, responses.inputs
-    if config.model_type not in FAMILIES:
-        raise ValueError(
-            f"cannot score the model family {config.model_type!r}; known families: {FAMILIES}"
-        )
-    width = responses.mask.shape[1]
-    ids = inputs["input_ids"]
-    if (ids == config.video_token_id).any():
+    config, ids = model.config, responses.inputs["input_ids"]
+    family = family_of(config.model_type)
+    video = getattr(config, "video_token_id", None)
+    if video is not None and (ids == video).any():
         raise ValueError("video cannot be hidden yet: remove the rows with video")
-    inserted = (responses.response_ids == config.image_token_id).any(1)
+    inserted = family.find_image(config, responses.response_ids).any(1)
     if inserted.any():
         raise ValueError(
             f"response {int(inserted.nonzero()[0])} holds the image token "
             f"{config.image_token_id}: suppress it in sampling"
         )
-    found = (ids[:, : ids.shape[1] - width] == config.image_token_id).sum(1)
-    for row, grids in enumerate(_grids_by_row(responses)):
-        merged = config.vision_config.spatial_merge_size**2
-        wanted = sum(int(grid.prod()) // merged for grid in grids)
-        if wanted != int(found[row]):
+    prompts = ids[:, : ids.shape[1] - responses.mask.shape[1]]
+    found = family.find_image(config, prompts).sum(1).tolist()
+    needed = family.count_features(config, responses.inputs)
+    start = 0
+    for row, images in enumerate(responses.num_images):
+        wanted = None if needed is None else sum(needed[start : start + images])
+        start += images
+        if bool(images) != bool(found[row]) or wanted not in (None, found[row]):
+            worth = "" if wanted is None else f" worth {wanted} image tokens"
             raise ValueError(
-                f"row {row} has {len(grids)} image(s) worth {wanted} image tokens, but its prompt "
-                f"holds {int(found[row])} tokens with id {config.image_token_id} "
+                f"row {row} has {images} image(s){worth}, but its prompt "
+                f"holds {found[row]} tokens with id {config.image_token_id} "
                 "(image_token_id of the model's config): check the chat template and any "
                 "truncation of prompts"
             )
+    return family
 
 
-def _grids_by_row(responses: Encoded) -> list[Tensor]:
-    grids = responses.inputs.get("image_grid_thw")
-    if grids is None:
-        grids = torch.zeros(0, 3, dtype=torch.long)
-    return list(grids.split(responses.num_images))
+def _check_lengths(rows: int, wanted: Tensor | None, draws: Draws | None) -> None:
+    if wanted is not None and wanted.shape != (rows,):
+        raise ValueError(f"wanted must be one per row, ({rows},), got {tuple(wanted.shape)}")
+    if draws is not None and not len(draws.prompts) == len(draws.responses) == rows:
+        raise ValueError(
+            f"draws must name the prompt and response of each of {rows} rows, got "
+            f"{len(draws.prompts)} prompts and {len(draws.responses)} responses"
+        )
 
 
-def _chunks(num_images: list[int], size: int) -> Iterator[tuple[list[int], bool]]:
+def _chunks(
+    num_images: list[int], wanted: Tensor | None, size: int
+) -> Iterator[tuple[list[int], bool]]:
+    """Rows that go together, and whether they have an image.
+
+    A row without an image has nothing to hide: no second pass, and scores of exactly 0 (T6).
+    """
+    read = [True] * len(num_images) if wanted is None else wanted.tolist()
     for has_image in (True, False):
-        rows = [row for row, count in enumerate(num_images) if (count > 0) == has_image]
+        rows = [row for row, n in enumerate(num_images) if read[row] and (n > 0) == has_image]
         for start in range(0, len(rows), size):
             yield rows[start : start + size], has_image
 
 
-def _clean_inputs(model: Any, responses: Encoded) -> dict[str, Tensor]:
-    """The model's inputs with position ids spelled out, for every view to keep (T1, T2)."""
-    inputs = responses.inputs
-    positions, _ = model.base_model.get_rope_index(
-        inputs["input_ids"],
-        mm_token_type_ids=(inputs["input_ids"] == model.config.image_token_id).int(),
-        image_grid_thw=inputs.get("image_grid_thw"),
-        attention_mask=inputs["attention_mask"],
-    )
-    return {**inputs, "position_ids": positions}
-
-
-def _blind_inputs(
-    model: Any, clean: dict[str, Tensor], width: int, view: Blind
-) -> dict[str, Tensor]:
-    """`clean` with its image tokens out of reach; no pixels, since nothing could attend to them."""
-    ids, attention, positions = (
-        clean[name] for name in ("input_ids", "attention_mask", "position_ids")
-    )
-    image = ids == model.config.image_token_id
-    if view.by == "mask":
-        return {
-            "input_ids": ids,
-            "attention_mask": attention.masked_fill(image, 0),
-            "position_ids": positions,
-        }
-    kept = attention.bool() & ~image
-    kept[:, ids.shape[1] - width :] = True  # response padding stays: the columns must line up
-    # Kept tokens in their order against the right edge, which is left padding for the prompt.
-    longest = int(kept.sum(1).max())
-    source = kept.long().argsort(dim=1, stable=True)[:, -longest:]
-    return {
-        "input_ids": ids.gather(1, source),
-        "attention_mask": (attention * kept).gather(1, source),
-        "position_ids": positions.gather(2, source.expand(3, -1, -1)),
-    }
+def _hash(row: Mapping[str, Any]) -> str:
+    digest = blake2b(json.dumps(row["prompt"], sort_keys=True, default=str).encode())
+    for picture in pictures_of(row):
+        digest.update(repr(picture.size).encode() + picture.tobytes())
+    return digest.hexdigest()
 
 
 def _response_states(
