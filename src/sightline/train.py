@@ -63,6 +63,9 @@ class RunArguments:
     )
     task: str = field(default="digits", metadata={"help": f"one of: {', '.join(tasks.NAMES)}"})
     rows: int = field(default=2000, metadata={"help": "training questions to draw"})
+    entropy_penalty: float = field(
+        default=0.0, metadata={"help": "coefficient of the mean of -log p, as in VPPO's code: 0.06"}
+    )
     threads: int = field(default=2, metadata={"help": "CPU threads; numbers depend on it"})
 
 
@@ -94,18 +97,27 @@ def train(argv: Sequence[str]) -> None:
         "model": run.model,
         "task": run.task,
         "rows": run.rows,
+        "entropy_penalty": run.entropy_penalty,
         "data_sha256": task.fingerprint(),
     }
     write_json(folder / "run.json", description(algorithm, name, args, about))
     with telling_what_is_kept(folder):
-        reinforce(model, processor, algorithm, rows, args)
+        reinforce(model, processor, algorithm, rows, args, entropy_penalty=run.entropy_penalty)
     print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
 
 
 def reinforce(
-    model: Any, processor: Any, algorithm: Algorithm, rows: list[dict], args: GRPOConfig
+    model: Any,
+    processor: Any,
+    algorithm: Algorithm,
+    rows: list[dict],
+    args: GRPOConfig,
+    **options: Any,
 ) -> float:
     """Train `model` on `rows` and save it as `checkpoint` in the run folder.
+
+    Args:
+        options: of `PerceptionGRPOTrainer`.
 
     Returns:
         The seconds spent on scoring views.
@@ -117,6 +129,7 @@ def reinforce(
         reward_funcs=[exact_answer, think_format],
         train_dataset=rows,
         args=args,
+        **options,
     )
     show_readable_progress(trainer)
     trainer.train()

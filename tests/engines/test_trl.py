@@ -10,8 +10,9 @@ import trl
 from reference_loop import reference_loss
 from torch.testing import assert_close
 from trl import GRPOConfig, GRPOTrainer
+from two_processes import step
 
-from sightline import PGPO, Algorithm, Blind
+from sightline import PGPO, PRPO, VPPO, Algorithm, Blind
 from sightline.encoding import encode
 from sightline.engines.trl import PerceptionGRPOTrainer, seam
 from sightline.tasks import digits
@@ -47,7 +48,7 @@ def make(tiny, tmp_path):
     """A trainer on a fresh copy of the tiny model, on 2 prompts x 4 responses a step."""
     count = iter(range(100))
 
-    def build(algorithm=None, rows=None, **settings):
+    def build(algorithm=None, rows=None, entropy_penalty=0.0, **settings):
         model = copy.deepcopy(tiny.model)
         folder = tmp_path / str(next(count))
         args = GRPOConfig(
@@ -80,7 +81,9 @@ def make(tiny, tmp_path):
             from datasets import Dataset
 
             return GRPOTrainer(train_dataset=Dataset.from_list(rows), **common)
-        return PerceptionGRPOTrainer(algorithm=algorithm, train_dataset=rows, **common)
+        return PerceptionGRPOTrainer(
+            algorithm=algorithm, entropy_penalty=entropy_penalty, train_dataset=rows, **common
+        )
 
     return build
 
@@ -115,13 +118,24 @@ def test_weights_of_one_per_token_train_like_one_advantage_per_response(make, lo
     assert same(per_response, per_token)
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo"])
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_loss_and_gradient_equal_the_reference_loop(make, loss_type, temperature):
-    trainer = make(PGPO(), loss_type=loss_type, temperature=temperature)
+@pytest.mark.parametrize(
+    ("algorithm", "loss_type", "temperature"),
+    [
+        (PGPO(), "dapo", 1.0),
+        (PGPO(), "dapo", 0.7),
+        (PGPO(), "grpo", 1.0),
+        (PGPO(), "grpo", 0.7),
+        (VPPO(), "dapo", 1.0),
+        (PRPO(threshold=0.05), "dapo", 1.0),
+    ],
+)
+def test_loss_and_gradient_equal_the_reference_loop(make, algorithm, loss_type, temperature):
+    trainer = make(algorithm, loss_type=loss_type, temperature=temperature)
     batch = rollout(trainer)
     advantages, weights = unmixed(trainer, batch)
-    assert weights.max() > 1.5 and weights.min() == 0  # PGPO has something to say here
+    real = batch["completion_mask"].bool()
+    assert weights[real].max() > 1.02  # the method has something to say here
+    assert weights[real].min() == (1 if isinstance(algorithm, PRPO) else 0)
 
     trainer.model.train()
     loss = trainer._compute_loss(trainer.model, batch)
@@ -219,11 +233,12 @@ def test_our_clean_log_probs_equal_trls(make):
     assert_close(ours, theirs * batch["completion_mask"], atol=1e-5, rtol=0)
 
 
-def test_micro_batches_of_any_size_train_alike(make):
+@pytest.mark.parametrize("algorithm", [PGPO(), VPPO(), PRPO()], ids=lambda a: type(a).__name__)
+def test_micro_batches_of_any_size_train_alike(make, algorithm):  # T30
     results = []
     for size in (8, 4, 2, 1):
         trainer = make(
-            PGPO(),
+            algorithm,
             per_device_train_batch_size=size,
             gradient_accumulation_steps=8 // size,
             steps_per_generation=8 // size,
@@ -243,6 +258,154 @@ def test_the_buffered_batch_is_left_alone_by_the_loss(make):
     before = {k: v.clone() for k, v in batch.items() if torch.is_tensor(v)}
     trainer._compute_loss(trainer.model, batch)
     assert all(torch.equal(batch[name], value) for name, value in before.items())
+
+
+def test_two_processes_train_like_one(tiny, tmp_path):  # T30, T45
+    # VPPO, whose factors look at the whole batch; greedy responses, so that they are the same
+    start = copy.deepcopy(dict(tiny.model.named_parameters()))
+    many = step(copy.deepcopy(tiny), tmp_path, processes=2)
+    one = step(copy.deepcopy(tiny), tmp_path, processes=1)
+    assert not same(start, one)
+    for name, value in one.items():
+        assert_close(many[name], value, atol=2e-6, rtol=1e-4)
+
+
+def test_old_log_probs_come_from_the_sweep_that_scores_views(make, monkeypatch):  # T22, T49
+    from sightline.engines.trl import trainer as module
+
+    calls = []
+    score = module.score_views
+    monkeypatch.setattr(
+        module, "score_views", lambda *a, **k: calls.append(score(*a, **k)) or calls[-1]
+    )
+    once, twice = make(PGPO()), make(PGPO(), num_iterations=2)
+    asked = []
+    theirs = GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        GRPOTrainer,
+        "_get_per_token_logps_and_entropies",
+        lambda *a, **k: asked.append(1) or theirs(*a, **k),
+    )
+
+    torch.manual_seed(0)
+    plain = rollout(once)
+    torch.manual_seed(0)
+    batch = rollout(twice)
+
+    assert "old_per_token_logps" not in plain
+    assert len(calls) == 2 and not asked  # one sweep each, and TRL's own pass never ran
+    assert_close(batch["completion_ids"], plain["completion_ids"])
+    assert_close(batch["advantages"], plain["advantages"], atol=1e-6, rtol=1e-5)
+    old = batch["old_per_token_logps"]
+    with torch.no_grad():
+        expected, _, _ = theirs(
+            twice,
+            twice.model,
+            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+            batch["completion_ids"].shape[1],
+            pixel_values=batch["pixel_values"],
+            image_grid_thw=batch["image_grid_thw"],
+            num_images=batch["num_images"],
+            mm_token_type_ids=batch["mm_token_type_ids"],
+        )
+    assert_close(old, expected * batch["completion_mask"], atol=1e-5, rtol=0)
+    # later questions of the same generation are TRL's own again
+    twice._compute_loss(twice.model, batch)
+    assert asked
+
+
+def test_old_log_probs_are_trls_own_where_its_head_is_not_float32(make, monkeypatch):  # T22
+    # in bf16 the loss's head rounds: a ratio against log-probs from a float32 head is not 1
+    rounded = make(PGPO(), num_iterations=2, bf16=True)
+    asked = []
+    theirs = GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        GRPOTrainer,
+        "_get_per_token_logps_and_entropies",
+        lambda *a, **k: asked.append(1) or theirs(*a, **k),
+    )
+    batch = rollout(rounded)
+    assert asked
+    assert batch["old_per_token_logps"].shape == batch["completion_mask"].shape
+
+
+def test_rows_without_advantage_are_skipped_where_that_is_exact(make, monkeypatch):  # T31
+    from sightline.engines.trl import trainer as module
+
+    wanted = {}
+    score = module.score_views
+
+    def watch(*args, **kwargs):
+        wanted[type(trainer.algorithm).__name__] = kwargs["wanted"]
+        return score(*args, **kwargs)
+
+    monkeypatch.setattr(module, "score_views", watch)
+    for algorithm in (PGPO(), VPPO()):
+        trainer = make(algorithm)
+        trainer.reward_funcs = [lambda completions, **columns: [1.0] * 4 + [0.0, 1.0, 0.0, 1.0]]
+        trainer.train()
+        lines = (trainer.run_folder / "metrics.jsonl").read_text().splitlines()
+        scored = [json.loads(line)["scoring/rows"] for line in lines if "reward" in line]
+        assert scored == ([4.0, 4.0] if isinstance(algorithm, PGPO) else [8.0, 8.0])
+        records = (trainer.run_folder / "tokens.jsonl").read_text().splitlines()
+        assert all(any(json.loads(record)["dependency"]) for record in records)
+    assert wanted["PGPO"].tolist() == [False] * 4 + [True] * 4  # the first group is all alike
+    assert wanted["VPPO"] is None
+
+
+@pytest.mark.parametrize("grid", ["encoder", "source"])
+def test_views_of_pixels_are_drawn_by_step_prompt_and_response(make, monkeypatch, grid):  # T14
+    from sightline import view_inputs
+
+    rows = digits.rows(4, seed=1)
+    if grid == "source":  # of a size that no step resizes
+        monkeypatch.setattr(view_inputs, "SOURCE_PIXELS", (1, 10**9))
+    keys = []
+    draw = view_inputs.draw_seed
+    monkeypatch.setattr(view_inputs, "draw_seed", lambda *key: keys.append(key) or draw(*key))
+    trainer = make(VPPO(mask_grid=grid), rows=rows, seed=3)
+    trainer.train()
+    assert len(keys) == 2 * 8 == len(set(keys))
+    assert {key[0] for key in keys} == {3}
+    assert [key[1] for key in keys] == [0] * 8 + [1] * 8
+    assert {key[2] for key in keys} == {row["id"] for row in rows}
+    assert [key[3] for key in keys] == [0, 1, 2, 3] * 4
+    assert {key[4:] for key in keys} == {(0, "patches")}
+
+
+def test_the_entropy_penalty_is_a_mean_of_minus_log_p_over_all_tokens(make):  # T36, T39, V10
+    # 0.06 * sum(-log p) / tokens beside the loss without it, and the same gradient in micro-batches
+    plain, penalised = make(VPPO()), make(VPPO(), entropy_penalty=0.06)
+    for trainer in (plain, penalised):
+        torch.manual_seed(0)
+        batch = rollout(trainer)
+        mask = batch["completion_mask"].bool()
+        loss = trainer._compute_loss(trainer.model, batch)
+        if trainer is plain:
+            base = loss
+    with torch.no_grad():
+        from sightline.scoring import score_views
+
+        log_probs = score_views(penalised.model, seam.read(batch), {}).log_probs
+    assert_close(loss - base, -0.06 * log_probs.sum() / mask.sum(), atol=1e-6, rtol=1e-4)
+
+    results = []
+    for size in (8, 2):
+        trainer = make(
+            VPPO(),
+            entropy_penalty=0.5,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=8 // size,
+            steps_per_generation=8 // size,
+            optim="sgd",
+            max_steps=1,
+        )
+        results.append(trained(trainer))
+    for name, value in results[0].items():
+        assert_close(results[1][name], value, atol=2e-6, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"entropy_penalty=0.1 with loss_type='grpo'.*'dapo'"):
+        make(VPPO(), entropy_penalty=0.1, loss_type="grpo")
 
 
 def test_evaluation_scores_no_view(make, monkeypatch):
@@ -384,9 +547,16 @@ def unmixed(trainer, batch):
     """The group advantages and the weights that the batch's token advantages were made of."""
     rewards = torch.tensor(seam.rewards(trainer, 8)).view(2, 4)
     advantages = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
-    from sightline.scoring import score_views
+    from sightline.scoring import Draws, score_views
 
+    rows = [trainer.train_dataset[i] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
     scores = score_views(
-        trainer.model, seam.read(batch), PGPO().views(), temperature=trainer.args.temperature
+        trainer.model,
+        seam.read(batch),
+        trainer.algorithm.views(),
+        temperature=trainer.args.temperature,
+        processor=trainer.processing_class,
+        draws=Draws.of(rows, trainer.args.seed),
     ).views
-    return advantages.flatten(), PGPO().token_weights(scores, batch["completion_mask"].bool())
+    mask = batch["completion_mask"].bool()
+    return advantages.flatten(), trainer.algorithm.token_weights(scores, mask)

@@ -13,10 +13,35 @@ import torch
 import trl
 from trl import GRPOTrainer
 
+from ...algorithms.base import Algorithm, ViewScores, checked_weights
 from ...encoding import Encoded
 
 TESTED = ("1.16.0",)
-WRAPPED = {"_generate_and_score_completions": ["self", "inputs"]}
+WRAPPED = {
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_get_per_token_logps_and_entropies": [
+        "self",
+        "model",
+        "input_ids",
+        "attention_mask",
+        "logits_to_keep",
+        "batch_size",
+        "compute_entropy",
+        "compute_aux_loss",
+        "pixel_values",
+        "image_grid_thw",
+        "num_images",
+        "pixel_attention_mask",
+        "spatial_shapes",
+        "num_tiles",
+        "image_sizes",
+        "token_type_ids",
+        "mm_token_type_ids",
+        "image_position_ids",
+    ],
+    "_compute_loss": ["self", "model", "inputs"],
+}
+PICTURES = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
 
 
 def check_methods() -> None:
@@ -49,9 +74,18 @@ def check_settings(trainer: Any) -> None:
             len(set(trainer.reward_func_names)) < len(trainer.reward_func_names),
             "their rewards could not be told apart in the log; give each a name of its own",
         ),
-        "several processes": (
-            trainer.accelerator.num_processes > 1,
-            "weights are computed on one process only for now; run one process",
+        f"entropy_penalty={trainer.entropy_penalty} with loss_type={args.loss_type!r}": (
+            trainer.entropy_penalty != 0 and args.loss_type != "dapo",
+            "it is a mean over the tokens of the batch, as DAPO's loss is; set loss_type='dapo'",
+        ),
+        f"sharded training, {trainer.accelerator.distributed_type.value}": (
+            trainer.accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU"),
+            "scoring reads whole weights on each process; train without FSDP and DeepSpeed",
+        ),
+        f"groups of {trainer.num_generations} on processes of {_local_rows(trainer)} rows": (
+            _local_rows(trainer) % trainer.num_generations != 0,
+            "a group must not straddle processes; set per_device_train_batch_size x "
+            "steps_per_generation to a multiple of num_generations",
         ),
         "use_vllm": (args.use_vllm, "not tested yet; set use_vllm=False"),
         "tools or environments": (
@@ -82,19 +116,87 @@ def suppress_image_tokens(trainer: Any) -> None:
 def read(output: Mapping[str, Any]) -> Encoded:
     """TRL's rollout batch in our names; rows keep the order of the inputs."""
     mask = output["completion_mask"].bool()
-    pictures = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
     inputs = {
         "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
         "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
-        **{name: output[name] for name in pictures if name in output},
+        **{name: output[name] for name in PICTURES if name in output},
     }
     num_images = output.get("num_images") or [0] * len(mask)
     return Encoded(inputs, output["completion_ids"], mask, list(num_images))
 
 
+def needs_old_log_probs(trainer: Any) -> bool:
+    """Whether TRL will ask for the log-probs of what it has just generated (T49)."""
+    period = trainer.args.steps_per_generation * trainer.num_iterations
+    return trainer.args.gradient_accumulation_steps % period != 0
+
+
+def has_float32_head(trainer: Any) -> bool:
+    """Whether TRL's loss takes log-probs from a float32 head, as scoring does.
+
+    Where it does not, old log-probs from scoring would differ from the loss's own before anything
+    was learned, by 0.035 nats on the tiny model in bf16.
+    """
+    args = trainer.args
+    return not (args.bf16 or args.fp16) and trainer.model.dtype == torch.float32
+
+
+def read_call(
+    input_ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    logits_to_keep: int,
+    num_images: list[int] | None = None,
+    **kwargs: Any,
+) -> Encoded:
+    """The rollout batch in our names, from TRL's call for its log-probs."""
+    pictures = {name: kwargs[name] for name in PICTURES if kwargs.get(name) is not None}
+    return Encoded(
+        {"input_ids": input_ids, "attention_mask": attention_mask, **pictures},
+        input_ids[:, -logits_to_keep:],
+        attention_mask[:, -logits_to_keep:].bool(),
+        list(num_images or [0] * len(input_ids)),
+    )
+
+
+def dapo_mean(trainer: Any, values: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
+    """The share of these tokens in a mean over one optimizer step, as TRL's DAPO loss takes it."""
+    window = trainer.current_gradient_accumulation_steps / trainer.args.steps_per_generation
+    tokens = inputs["num_items_in_batch"].clamp(min=1.0) / trainer.accelerator.num_processes
+    return values.masked_fill(~inputs["completion_mask"].bool(), 0).sum() / (tokens * window)
+
+
+def whole_batch_weights(
+    trainer: GRPOTrainer,
+    algorithm: Algorithm,
+    scores: Mapping[str, ViewScores],
+    mask: torch.Tensor,
+) -> torch.Tensor:
+    """The weights of this process's rows, among those of all processes (T30)."""
+    accelerator = trainer.accelerator
+    if accelerator.num_processes == 1 or algorithm.row_local:
+        return checked_weights(algorithm, scores, mask)
+
+    def everywhere(table: torch.Tensor) -> torch.Tensor:
+        gathered: Any = accelerator.gather(accelerator.pad_across_processes(table, dim=1))
+        return gathered
+
+    gathered = {
+        name: ViewScores(
+            everywhere(score.log_ratio), None if score.kl is None else everywhere(score.kl)
+        )
+        for name, score in scores.items()
+    }
+    weights = checked_weights(algorithm, gathered, everywhere(mask.int()).bool())
+    first = accelerator.process_index * len(mask)
+    return weights[first : first + len(mask), : mask.shape[1]]
+
+
 def rewards(trainer: GRPOTrainer, count: int) -> list[float]:
-    """The weighted sum of rewards of the last `count` responses; a reward of None adds nothing."""
-    columns = [list(values)[-count:] for values in trainer._logs["rewards"].values()]
+    """The weighted sum of rewards of this process's last `count` responses; None adds nothing."""
+    last = slice(
+        -count * (trainer.accelerator.num_processes - trainer.accelerator.process_index), None
+    )
+    columns = [list(values)[last][:count] for values in trainer._logs["rewards"].values()]
     weights = trainer.reward_weights.tolist()
     return [
         sum(w * value for w, value in zip(weights, row, strict=True) if not math.isnan(value))
@@ -106,6 +208,10 @@ def log(trainer: GRPOTrainer, metrics: Mapping[str, float]) -> None:
     """Hand metrics to TRL's own log, which averages them over a logging window."""
     for name, value in metrics.items():
         trainer._metrics["train"][name].append(value)
+
+
+def _local_rows(trainer: Any) -> int:
+    return trainer.args.per_device_train_batch_size * trainer.args.steps_per_generation
 
 
 def _has_dropout(model: torch.nn.Module) -> bool:

@@ -1,18 +1,21 @@
 """The trainer: TRL's rollouts and loss, with advantages that differ from token to token."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import torch
 from datasets import Dataset
 from torch import Tensor
 from trl import GRPOConfig, GRPOTrainer
 
-from ...algorithms.base import Algorithm, checked_weights, token_advantages
+from ...algorithms.base import Algorithm, spread
 from ...encoding import Encoded, pictures_of
 from ...records import append_lines, save_images, token_records
-from ...scoring import Scored, score_views
+from ...scoring import Draws, Scored, score_views
+from ...views import PixelView
 from ...weight_metrics import weight_metrics
 from . import seam
 from .callbacks import MetricsFile
@@ -28,6 +31,11 @@ class PerceptionGRPOTrainer(GRPOTrainer):
 
     Args:
         algorithm: the views to compare and the weights to make of them.
+        entropy_penalty: coefficient of the mean of ``-log p`` over all response tokens, added to
+            the loss; VPPO's code (arXiv:2510.09285) uses 0.06 and calls it a penalty on entropy.
+            It is not the entropy: on tokens drawn from the whole policy that is being updated its
+            expected gradient is 0, and under top-p or on older samples it pushes the policy
+            towards what was sampled (T39). For `loss_type="dapo"`, whose mean it shares.
         train_dataset: as TRL takes it, or a list of rows.
         args, kwargs: TRL's own.
     """
@@ -36,16 +44,27 @@ class PerceptionGRPOTrainer(GRPOTrainer):
     model: Any
     num_generations: int
 
-    def __init__(self, *args: Any, algorithm: Algorithm, train_dataset: Any = None, **kwargs: Any):
+    def __init__(
+        self,
+        *args: Any,
+        algorithm: Algorithm,
+        entropy_penalty: float = 0.0,
+        train_dataset: Any = None,
+        **kwargs: Any,
+    ):
         seam.check_methods()
         if isinstance(train_dataset, Sequence):
             check_rows(train_dataset)
             train_dataset = Dataset.from_list(list(train_dataset))
         super().__init__(*args, train_dataset=train_dataset, **kwargs)
+        self.entropy_penalty = entropy_penalty
         seam.check_settings(self)
         seam.suppress_image_tokens(self)
         self.algorithm = algorithm
         self.scoring_seconds = 0.0
+        self._rows: list[dict] | None = None  # of the generation whose old log-probs TRL awaits
+        self._scored: Scored | None = None
+        self._log_probs: Tensor | None = None  # of the loss in the making, with gradient
         self.run_folder = Path(str(self.args.output_dir))
         self.add_callback(MetricsFile(self.run_folder))
 
@@ -54,33 +73,83 @@ class PerceptionGRPOTrainer(GRPOTrainer):
         if not views or not self.model.training:  # plain GRPO, or evaluation
             return super()._generate_and_score_completions(inputs)
         check_rows(inputs[:: self.num_generations])  # TRL repeats each row for its group
-        output = super()._generate_and_score_completions(inputs)
-        started = perf_counter()
+        scored_before = self.scoring_seconds
+        hands_over = seam.needs_old_log_probs(self) and seam.has_float32_head(self)
+        self._rows, self._scored = inputs if hands_over else None, None
+        try:
+            output = super()._generate_and_score_completions(inputs)
+        finally:
+            self._rows = None
         responses = seam.read(output)
-        scored = score_views(
+        started = perf_counter()
+        # a response without advantage teaches nothing, whatever its weights (T31)
+        wanted = output["advantages"] != 0 if self.algorithm.row_local else None
+        scored = self._scored or self._score(inputs, responses, wanted)
+        seen = torch.tensor([count > 0 for count in responses.num_images], device=self.model.device)
+        seen = seen if wanted is None else seen & wanted
+        dead = [name for name, score in scored.views.items() if not score.log_ratio.any()]
+        if seen.any() and dead:
+            raise ValueError(
+                f"dependency is 0 on every token at step {self.state.global_step} under the views "
+                f"{dead}: the image does not reach the model's log-probabilities"
+            )
+        weights = seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
+        self.scoring_seconds += perf_counter() - started
+        kept = {name: score.select(seen) for name, score in scored.views.items()}
+        metrics = weight_metrics(weights[seen], kept, responses.mask[seen])
+        had_views = responses.num_images if self._scored else seen.tolist()
+        metrics["scoring/rows"] = float(sum(map(bool, had_views)))
+        metrics["seconds/scoring"] = self.scoring_seconds - scored_before
+        if self._logs_now():
+            metrics["dependency/noise_floor"] = scored.noise_floor
+            self._record(inputs, responses, scored, weights, output["advantages"], seen)
+        seam.log(self, metrics)
+        output["advantages"] = spread(output["advantages"], weights)
+        return output
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Where TRL asks for old log-probs, the sweep that scores the views answers it."""
+        if self._rows is None:
+            found = super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, *args, **kwargs
+            )
+            self._log_probs = found[0] if found[0].requires_grad else None
+            return found
+        started = perf_counter()
+        rows, self._rows = self._rows, None  # they are the first it asks for in a generation
+        responses = seam.read_call(input_ids, attention_mask, *args, **kwargs)
+        self._scored = self._score(rows, responses, None)
+        self.scoring_seconds += perf_counter() - started
+        return self._scored.log_probs, None, None
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        loss = super()._compute_loss(model, inputs)
+        log_probs, self._log_probs = self._log_probs, None
+        if log_probs is None or not self.entropy_penalty:
+            return loss
+        return loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+
+    def _score(self, rows: list[dict], responses: Encoded, wanted: Tensor | None) -> Scored:
+        views = self.algorithm.views()
+        if any(isinstance(view, PixelView) and view.grid == "source" for view in views.values()):
+            responses = replace(responses, pictures=[pictures_of(row) for row in rows])
+        return score_views(
             self.model,
             responses,
             views,
             temperature=self.args.temperature,
             exact_kl=self.algorithm.needs_exact_kl,
+            processor=self.processing_class,
+            draws=Draws.of(rows, int(self.args.seed), self.state.global_step),
+            wanted=wanted,
             chunk_rows=self.args.per_device_train_batch_size,
+            noise_rows=2 if self._logs_now() else 0,
         )
-        if any(responses.num_images) and not any(s.log_ratio.any() for s in scored.views.values()):
-            raise ValueError(
-                f"dependency is 0 on every token at step {self.state.global_step} under the views "
-                f"{sorted(views)}: the image does not reach the model's log-probabilities"
-            )
-        weights = checked_weights(self.algorithm, scored.views, responses.mask)
-        seconds = perf_counter() - started
-        self.scoring_seconds += seconds
-        metrics = weight_metrics(weights, scored.views, responses.mask)
-        seam.log(self, metrics | {"seconds/scoring": seconds})
-        if self.state.global_step % max(int(self.state.logging_steps), 1) == 0:
-            self._record(inputs, responses, scored, weights, output["advantages"])
-        output["advantages"] = token_advantages(
-            self.algorithm, output["advantages"], scored.views, responses.mask
-        )
-        return output
+
+    def _logs_now(self) -> bool:
+        return self.state.global_step % max(int(self.state.logging_steps), 1) == 0
 
     def _record(
         self,
@@ -89,21 +158,27 @@ class PerceptionGRPOTrainer(GRPOTrainer):
         scored: Scored,
         weights: Tensor,
         advantages: Tensor,
+        seen: Tensor,
     ) -> None:
-        """Append the first group of responses to `tokens.jsonl`."""
-        group = range(self.num_generations)
+        """Append the responses of the first group that were scored to `tokens.jsonl`."""
+        if not seen.any() or not self.accelerator.is_main_process:
+            return
+        size = self.num_generations
+        first = int(seen.nonzero()[0]) // size * size
+        group = [row for row in range(first, first + size) if seen[row]]
+        rewards = seam.rewards(self, responses.mask.shape[0])
         rows = [{"id": f"step-{self.state.global_step}", **rows[i]} for i in group]
         records = token_records(
             self._tokenizer,
             rows,
             responses.select(group),
-            {name: s.select(slice(len(group))) for name, s in scored.views.items()},
-            weights[: len(group)],
+            {name: s.select(group) for name, s in scored.views.items()},
+            weights[group],
             images=[save_images(self.run_folder, row) for row in rows],
             split=["train"] * len(group),
             step=[self.state.global_step] * len(group),
-            advantage=advantages[: len(group)].tolist(),
-            reward=seam.rewards(self, responses.mask.shape[0])[: len(group)],
+            advantage=advantages[group].tolist(),
+            reward=[rewards[row] for row in group],
         )
         append_lines(self.run_folder / "tokens.jsonl", records)
 

@@ -1,0 +1,78 @@
+"""One training step on any number of processes: what comes out must not depend on it."""
+
+import os
+import socket
+from pathlib import Path
+
+import torch
+from accelerate.state import AcceleratorState
+from torch import Tensor, multiprocessing
+from trl import GRPOConfig
+
+from sightline import VPPO
+from sightline.engines.trl import PerceptionGRPOTrainer
+from sightline.tasks import digits
+
+
+def place_in_group(completions, **columns):
+    """A reward that differs between the equal responses of greedy decoding."""
+    return [float(index % 4 in (0, 3)) for index in range(len(completions))]
+
+
+def step(tiny, folder: Path, processes: int) -> dict[str, Tensor]:
+    """The parameters after a step on 2 prompts x 4 responses, shared among the processes."""
+    if processes == 1:
+        _train(tiny, folder, 8, folder / "one.pt")
+        return torch.load(folder / "one.pt")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # forked, for importing everything anew takes longer than training
+    multiprocessing.start_processes(
+        _join, (tiny, folder, processes, port), processes, start_method="fork"
+    )
+    return torch.load(folder / "many.pt")
+
+
+def _join(rank: int, tiny, folder: Path, processes: int, port: int) -> None:
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    AcceleratorState._reset_state(reset_partial_state=True)
+    _train(tiny, folder, 8 // processes, folder / "many.pt")
+
+
+def _train(tiny, folder: Path, rows: int, output: Path) -> None:
+    trainer = PerceptionGRPOTrainer(
+        model=tiny.model,
+        processing_class=tiny.processor,
+        algorithm=VPPO(scale_min=0.5),
+        reward_funcs=place_in_group,
+        train_dataset=digits.rows(4, seed=1),
+        args=GRPOConfig(
+            output_dir=str(folder / f"run-{rows}"),
+            per_device_train_batch_size=rows,
+            num_generations=4,
+            max_completion_length=6,
+            generation_kwargs={"do_sample": False},
+            max_steps=1,
+            learning_rate=1.0,
+            optim="sgd",
+            max_grad_norm=0.0,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            disable_tqdm=True,
+            logging_steps=1,
+        ),
+    )
+    trainer.train()
+    if trainer.accelerator.is_main_process:
+        torch.save({name: p.detach() for name, p in trainer.model.named_parameters()}, output)
