@@ -42,8 +42,8 @@ class WarmStart:
 
     scenes: int = 3000
     alignment_steps: int = 120
-    transcription_steps: int = 120
-    emphasis_steps: int = 150
+    transcription_steps: int = 100
+    emphasis_steps: int = 110
     prose_steps: int = 60
     batch: int = 32
     emphasis: float = 8.0
@@ -246,7 +246,7 @@ def _make_packaged() -> None:
     from .rewards import exact_answer
     from .tasks import digits
 
-    use_threads(2)
+    use_threads(1)
     processor = build_processor(digits.corpus())
     model = build_model(processor, seed=0)
     WarmStart().train(model, processor, digits, seed=0)

@@ -5,8 +5,8 @@ by scan: no scan that warms a model up or trains it is ever asked about in the h
 
 A response reads the two digits in words of its own choosing and then reasons::
 
-    <think> let me see . the left digit looks like three , while on the right i find eight .
-    adding them gives eleven . </think> \\boxed{11}
+    <think> let me see . the left digit looks like three , while on the right , it is clearly
+    eight . adding them gives eleven . </think> \\boxed{11}
 
 Which of its tokens must be *visual* is known exactly: the two words that name a digit. The words
 around them are free, because a near-deterministic template leaves credit nothing to choose.
@@ -34,20 +34,13 @@ NUMBERS: list[str] = [
 ]
 
 QUESTION = "what is the sum of the two digits ?"
-OPENERS = (
-    "okay .|let me see .|let us look closely .|i start with the picture .|hm .|well , here we go ."
-    "|alright , step by step .|time to look ."
-).split("|")
+OPENERS = "okay .|let me see .|look closely .|hm .|well , here we go .|step by step .".split("|")
 SIDES = {
-    "left": "the left digit|the digit on the left|on the left the shape|the mark to the left",
-    "right": "the right digit|the digit on the right|on the right the shape|the mark to the right",
+    "left": "the left digit|on the left , it|left , it|the mark on the left",
+    "right": "the right digit|on the right , it|right , it|the mark on the right",
 }
 VERBS = "looks like|seems to be|is clearly|reads as|must be|is surely|appears as|is".split("|")
 JOINTS = ", and|, while|. then|. next|; now|, whereas".split("|")
-ASIDES = (
-    "the ink is thin .|the stroke is bold .|it is a bit blurry .|the writing is uneven ."
-    "|that part is plain .|i checked twice .|the background is noisy .|not too hard ."
-).split("|")
 CONCLUSIONS = (
     "adding them gives|so the sum is|together they make|the total comes to|that adds up to"
     "|summed , i get|which makes"
@@ -78,12 +71,11 @@ def demonstration(row: dict, rng: np.random.Generator) -> str:
     ]
     if rng.random() < 0.5:
         reads.reverse()
-    opener = f"{rng.choice(OPENERS)} " if rng.random() < 0.7 else ""
-    asides = [f"{rng.choice(ASIDES)} " if rng.random() < 0.4 else "" for _ in range(2)]
+    opener = f"{rng.choice(OPENERS)} " if rng.random() < 0.5 else ""
     conclusion = rng.choice(CONCLUSIONS)
     return (
-        f"<think> {opener}{reads[0]} {rng.choice(JOINTS)} {reads[1]} . {asides[0]}{conclusion} "
-        f"{NUMBERS[int(row['answer'])]} . {asides[1]}</think> \\boxed{{{row['answer']}}}"
+        f"<think> {opener}{reads[0]} {rng.choice(JOINTS)} {reads[1]} . {conclusion} "
+        f"{NUMBERS[int(row['answer'])]} . </think> \\boxed{{{row['answer']}}}"
     )
 
 
@@ -139,7 +131,7 @@ def fingerprint() -> str:
 
 def corpus() -> Iterator[str]:
     """Every word that a prompt or a demonstration can hold, for the tokenizer."""
-    phrases = [QUESTION, *OPENERS, *VERBS, *JOINTS, *ASIDES, *CONCLUSIONS, *NUMBERS]
+    phrases = [QUESTION, *OPENERS, *VERBS, *JOINTS, *CONCLUSIONS, *NUMBERS]
     phrases += [choice for text in SIDES.values() for choice in text.split("|")]
     yield from (f" {word}" for phrase in phrases for word in phrase.split())
     yield from (QUESTION.split()[0], "<think>", " </think>", " \\boxed{0}", "user\n", "assistant\n")
