@@ -61,15 +61,23 @@ def qwen_ids(made):
     )
 
 
-def qwen2_vl():
-    words = tokenizer()
-    size = {"shortest_edge": 16**2, "longest_edge": 64 * 16**2}
-    processor = Qwen2VLProcessor(
-        image_processor=Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size),
+def qwen_processor(words, processor_class, video_class):
+    grid = {
+        "patch_size": 8,
+        "merge_size": 2,
+        "size": {"shortest_edge": 16**2, "longest_edge": 64 * 16**2},
+    }
+    return processor_class(
+        image_processor=Qwen2VLImageProcessor(**grid),
         tokenizer=words,
-        video_processor=Qwen2VLVideoProcessor(patch_size=8, merge_size=2, size=size),
+        video_processor=video_class(**grid),
         chat_template=TEMPLATE,
     )
+
+
+def qwen2_vl():
+    words = tokenizer()
+    processor = qwen_processor(words, Qwen2VLProcessor, Qwen2VLVideoProcessor)
     config = Qwen2VLConfig(
         text_config={
             **TEXT,
@@ -98,13 +106,7 @@ def qwen2_vl():
 
 def qwen3_vl():
     words = tokenizer()
-    size = {"shortest_edge": 16**2, "longest_edge": 64 * 16**2}
-    processor = Qwen3VLProcessor(
-        image_processor=Qwen2VLImageProcessor(patch_size=8, merge_size=2, size=size),
-        tokenizer=words,
-        video_processor=Qwen3VLVideoProcessor(patch_size=8, merge_size=2, size=size),
-        chat_template=TEMPLATE,
-    )
+    processor = qwen_processor(words, Qwen3VLProcessor, Qwen3VLVideoProcessor)
     config = Qwen3VLConfig(
         text_config={
             **TEXT,

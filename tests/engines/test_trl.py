@@ -219,18 +219,7 @@ def test_our_clean_log_probs_equal_trls(make):
     from sightline.scoring import score_views
 
     ours = score_views(trainer.model, seam.read(batch), {}, temperature=0.8).log_probs
-    with torch.no_grad():
-        theirs, _, _ = trainer._get_per_token_logps_and_entropies(
-            trainer.model,
-            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
-            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
-            batch["completion_ids"].shape[1],
-            pixel_values=batch["pixel_values"],
-            image_grid_thw=batch["image_grid_thw"],
-            num_images=batch["num_images"],
-            mm_token_type_ids=batch["mm_token_type_ids"],
-        )
-    assert_close(ours, theirs * batch["completion_mask"], atol=1e-5, rtol=0)
+    assert_close(ours, log_probs_of_trl(trainer, batch), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("algorithm", [PGPO(), VPPO(), PRPO()], ids=lambda a: type(a).__name__)
@@ -279,13 +268,7 @@ def test_old_log_probs_come_from_the_sweep_that_scores_views(make, monkeypatch):
         module, "score_views", lambda *a, **k: calls.append(score(*a, **k)) or calls[-1]
     )
     once, twice = make(PGPO()), make(PGPO(), num_iterations=2)
-    asked = []
-    theirs = GRPOTrainer._get_per_token_logps_and_entropies
-    monkeypatch.setattr(
-        GRPOTrainer,
-        "_get_per_token_logps_and_entropies",
-        lambda *a, **k: asked.append(1) or theirs(*a, **k),
-    )
+    asked = passes_of_trl(monkeypatch)
 
     torch.manual_seed(0)
     plain = rollout(once)
@@ -297,19 +280,8 @@ def test_old_log_probs_come_from_the_sweep_that_scores_views(make, monkeypatch):
     assert_close(batch["completion_ids"], plain["completion_ids"])
     assert_close(batch["advantages"], plain["advantages"], atol=1e-6, rtol=1e-5)
     old = batch["old_per_token_logps"]
-    with torch.no_grad():
-        expected, _, _ = theirs(
-            twice,
-            twice.model,
-            torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
-            torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
-            batch["completion_ids"].shape[1],
-            pixel_values=batch["pixel_values"],
-            image_grid_thw=batch["image_grid_thw"],
-            num_images=batch["num_images"],
-            mm_token_type_ids=batch["mm_token_type_ids"],
-        )
-    assert_close(old, expected * batch["completion_mask"], atol=1e-5, rtol=0)
+    assert_close(old, log_probs_of_trl(twice, batch), atol=1e-5, rtol=0)
+    asked.clear()
     # later questions of the same generation are TRL's own again
     twice._compute_loss(twice.model, batch)
     assert asked
@@ -318,13 +290,7 @@ def test_old_log_probs_come_from_the_sweep_that_scores_views(make, monkeypatch):
 def test_old_log_probs_are_trls_own_where_its_head_is_not_float32(make, monkeypatch):  # T22
     # in bf16 the loss's head rounds: a ratio against log-probs from a float32 head is not 1
     rounded = make(PGPO(), num_iterations=2, bf16=True)
-    asked = []
-    theirs = GRPOTrainer._get_per_token_logps_and_entropies
-    monkeypatch.setattr(
-        GRPOTrainer,
-        "_get_per_token_logps_and_entropies",
-        lambda *a, **k: asked.append(1) or theirs(*a, **k),
-    )
+    asked = passes_of_trl(monkeypatch)
     batch = rollout(rounded)
     assert asked
     assert batch["old_per_token_logps"].shape == batch["completion_mask"].shape
@@ -541,6 +507,35 @@ def rollout(trainer):
     trainer.current_gradient_accumulation_steps = 1
     rows = [trainer.train_dataset[i] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
     return trainer._generate_and_score_completions(rows)
+
+
+def passes_of_trl(monkeypatch):
+    """A list that grows with each pass of TRL's own for log-probs."""
+    asked = []
+    theirs = GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        GRPOTrainer,
+        "_get_per_token_logps_and_entropies",
+        lambda *a, **k: asked.append(1) or theirs(*a, **k),
+    )
+    return asked
+
+
+@torch.no_grad()
+def log_probs_of_trl(trainer, batch):
+    """What TRL's own forward pass gives the sampled tokens, 0 on padding."""
+    log_probs, _, _ = GRPOTrainer._get_per_token_logps_and_entropies(
+        trainer,
+        trainer.model,
+        torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
+        torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
+        batch["completion_ids"].shape[1],
+        pixel_values=batch["pixel_values"],
+        image_grid_thw=batch["image_grid_thw"],
+        num_images=batch["num_images"],
+        mm_token_type_ids=batch["mm_token_type_ids"],
+    )
+    return log_probs * batch["completion_mask"]
 
 
 def unmixed(trainer, batch):
