@@ -88,6 +88,49 @@ def test_rows_do_not_depend_on_their_company(family, responses):  # T20, T23
     assert together.noise_floor < 1e-5
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_packed_rows_score_as_padded_ones(family, responses, rows, attention):  # T1, T3, T20
+    if not family_of(family.model.config.model_type).drops:
+        with pytest.raises(ValueError, match="packed=True is not proven for"):
+            score_views(family.model, responses, {}, packed=True)
+        return
+    family.model.set_attn_implementation(attention)
+    views = {"blind": Blind(), "patches": MaskPatches(), "text": TextOnlyPrompt()}
+    more = {"processor": family.processor, "draws": Draws.of(rows), "exact_kl": True}
+    padded = score_views(family.model, responses, views, **more)
+
+    packed = score_views(family.model, responses, views, packed=True, noise_rows=3, **more)
+
+    family.model.set_attn_implementation("sdpa")
+    assert_close(packed.log_probs, padded.log_probs, atol=1e-5, rtol=0)
+    for name in views:
+        assert_close(packed.views[name].log_ratio, padded.views[name].log_ratio, atol=1e-5, rtol=0)
+        assert_close(packed.views[name].kl, padded.views[name].kl, atol=1e-5, rtol=0)
+    assert packed.noise_floor < 1e-5
+    with pytest.raises(ValueError, match=r"view 'mask': .* use Blind\(by='drop'\)"):
+        score_views(family.model, responses, BOTH, packed=True)
+
+
+def test_a_template_that_begins_with_the_image(family, rows):  # T3
+    # nothing before the image: once it is dropped, no position of the row is 0
+    config = family.model.config
+    if not family_of(config.model_type).drops:
+        return
+    template = family.processor.chat_template
+    bare = template.replace("<|im_start|>{{ message['role'] }}\n", "", 1)
+    family.processor.chat_template = bare.replace("<|vision_start|>", "")
+    responses = encode(family.processor, rows[:3], TEXTS[:3])
+    family.processor.chat_template = template
+    first = responses.inputs["attention_mask"].argmax(1, keepdim=True)
+    assert (responses.inputs["input_ids"].gather(1, first) == config.image_token_id).all()
+    together = score_views(family.model, responses, BOTH)
+    packed = score_views(family.model, responses, {"blind": Blind()}, packed=True)
+    for row in range(3):
+        alone = score_views(family.model, responses.select([row]), BOTH)
+        for other in (together.views["auto"], together.views["mask"], packed.views["blind"]):
+            assert_close(other.log_ratio[[row]], alone.views["auto"].log_ratio, atol=1e-5, rtol=0)
+
+
 def test_blind_does_not_depend_on_pixels(family, rows):  # T5, W2
     blind = []
     for images in (rows[2]["images"], [p.point(lambda v: 255 - v) for p in rows[2]["images"]]):

@@ -1,5 +1,8 @@
 """The warm start: its losses by hand, its cache, and the weights that come with the package."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -67,6 +70,30 @@ def test_alignment_compares_columns_with_words(tiny):
     assert_close(
         alignment_loss(tiny.model, tiny.processor, rows, words), torch.stack(losses).mean()
     )
+
+
+def test_the_texts_misread_and_the_alignment_does_not(tiny, monkeypatch):
+    texts, shown = [], []
+
+    def response_loss(model, processor, rows, responses, *args):
+        texts.append(responses)
+        return next(model.parameters()).sum()
+
+    def alignment_loss(model, processor, rows, words):
+        shown.extend(word for pair in words for word in pair)
+        return next(model.parameters()).sum()
+
+    monkeypatch.setattr(warm_start, "response_loss", response_loss)
+    monkeypatch.setattr(warm_start, "alignment_loss", alignment_loss)
+    replace(SHORT, misreading=1.0).train(copy.deepcopy(tiny.model), tiny.processor, digits, 0)
+
+    assert {"one", "three", "four"} & set(shown)
+    assert len(texts) == 3  # transcription and both stages of prose
+    transcribed = [word for text in texts[0] for word in text.split()[1:4:2]]
+    explained = [digits.NUMBERS[d] for text in texts[1] + texts[2] for d in digits.readings(text)]
+    for said in (transcribed, explained):
+        assert {"seven", "eight", "nine"} & set(said)
+        assert not {"one", "three", "four"} & set(said)
 
 
 def test_a_warm_start_is_made_once_and_depends_on_its_seed_alone(own_cache):

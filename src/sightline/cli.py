@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--algorithm", default="pgpo", help=f"one of: {', '.join(ALGORITHMS)}")
     demo.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
-    demo.add_argument("--steps", type=_positive, default=100, help="of reinforcement learning")
+    demo.add_argument("--steps", type=_positive, default=60, help="of reinforcement learning")
     demo.add_argument("--output-dir", type=Path, help="a new folder; default: a free one in runs/")
     demo.add_argument(
         "--threads", type=_positive, default=2, help="of the CPU; numbers depend on it"

@@ -13,7 +13,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -79,6 +79,7 @@ def score_views(
     draws: Draws | None = None,
     wanted: Bool[Tensor, " B"] | None = None,
     chunk_rows: int = 32,
+    packed: bool = False,
     noise_rows: int = 0,
 ) -> Scored:
     """Score `responses` given their images and under each of `views`.
@@ -93,6 +94,10 @@ def score_views(
         wanted: rows that somebody will read; the others cost nothing, and get log-probs and scores
             of exactly 0.
         chunk_rows: responses per forward pass; changes memory, and results by rounding only.
+        packed: pass the rows of a chunk one after another in a single one, without padding. For
+            variable-length attention (FlashAttention), in the families that are proven to drop
+            image tokens; other implementations build a mask over the whole chunk, which costs more
+            than padding does.
         noise_rows: how many rows are scored twice to measure the noise floor.
     """
     inner = _pretrained(model)
@@ -101,6 +106,8 @@ def score_views(
     change = ViewInputs(inner, family, responses, processor, draws)
     for name, view in views.items():
         change.check(name, view)
+    if packed:
+        _check_packing(inner, family, views)
     mask = responses.mask
     log_probs = torch.zeros(mask.shape, device=mask.device)
     ratios = {name: torch.zeros_like(log_probs) for name in views}
@@ -116,7 +123,7 @@ def score_views(
             part = responses.select(rows)
             # position ids spelled out, for every view to keep (T1, T2)
             clean = {**part.inputs, "position_ids": family.position_ids(inner, part.inputs)}
-            hidden = _response_states(model, inner, clean, part)
+            hidden = _response_states(model, inner, clean, part, packed)
             ids = part.response_ids[part.mask]
             scored_views = views if has_image else {}
             if not (exact_kl and scored_views):  # else the comparison below has them
@@ -124,7 +131,7 @@ def score_views(
                 put(log_probs, rows, seen)
             for name, view in scored_views.items():
                 inputs = change(name, view, clean, rows)
-                unseen = _response_states(model, inner, inputs, part)
+                unseen = _response_states(model, inner, inputs, part, packed)
                 if exact_kl:
                     both = compare_views(hidden, unseen, head.weight, ids, temperature=temperature)
                     put(log_probs, rows, both.log_probs)
@@ -146,6 +153,7 @@ def score_views(
         {name: view for name, view in views.items() if isinstance(view, Blind)},
         temperature=temperature,
         chunk_rows=1 if chunk_rows > 1 else len(again),
+        packed=packed,
     )
     moved = [repeated.log_probs - log_probs[again]]
     moved += [score.log_ratio - ratios[name][again] for name, score in repeated.views.items()]
@@ -222,15 +230,24 @@ def _hash(row: Mapping[str, Any]) -> str:
 
 
 def _response_states(
-    model: nn.Module, inner: PreTrainedModel, inputs: dict[str, Tensor], responses: Encoded
+    model: nn.Module,
+    inner: PreTrainedModel,
+    inputs: dict[str, Tensor],
+    responses: Encoded,
+    packed: bool,
 ) -> Float[Tensor, "N H"]:
     """Last hidden states of the positions that predict the response's real tokens."""
     width = responses.mask.shape[1]
+    places = torch.arange(inputs["input_ids"].numel(), device=responses.mask.device)
+    places = places.view_as(inputs["input_ids"])
+    if packed:
+        inputs, places = _pack(inputs)
+    predicting = places[:, -width - 1 : -1][responses.mask]
     caught: list[Tensor] = []
 
     # Through the model, not its backbone: wrappers such as FSDP gather weights on this call.
     def catch(_module: nn.Module, _args: Any, output: Any) -> None:
-        caught.append(output.last_hidden_state[:, -width - 1 : -1][responses.mask])
+        caught.append(output.last_hidden_state.flatten(0, 1)[predicting])
 
     hook = inner.base_model.register_forward_hook(catch)
     try:
@@ -238,6 +255,34 @@ def _response_states(
     finally:
         hook.remove()
     return caught[0]
+
+
+def _pack(inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Int[Tensor, "B S"]]:
+    """The real tokens of all rows in a single row; and where each token has gone.
+
+    Transformers sees where a row begins in the first line of four lines of position ids, wherever
+    that does not rise by one (T1, T3): there we count a row's tokens from 0, dropped ones left out.
+    """
+    real = inputs["attention_mask"].bool()
+    count = (real.cumsum(1) - 1).expand(1, -1, -1)
+    positions = torch.cat([count, inputs["position_ids"]])
+    packed = {n: inputs[n][real][None] for n in ("input_ids", "mm_token_type_ids") if n in inputs}
+    pictures = {n: inputs[n] for n in ("pixel_values", "image_grid_thw") if n in inputs}
+    places = real.flatten().cumsum(0).view_as(real) - 1
+    return {**packed, **pictures, "position_ids": positions[:, real][:, None]}, places
+
+
+def _check_packing(model: PreTrainedModel, family: Family, views: Mapping[str, View]) -> None:
+    if not family.drops:
+        raise ValueError(
+            f"packed=True is not proven for {model.config.model_type!r}: score it padded"
+        )
+    for name, view in views.items():
+        if isinstance(view, Blind) and view.by == "mask":
+            raise ValueError(
+                f"view {name!r}: a hidden image token has no place in packed rows, where all are "
+                "seen: use Blind(by='drop')"
+            )
 
 
 def _head(model: PreTrainedModel) -> nn.Linear:

@@ -32,7 +32,7 @@ CASES["pgpo, quantile and floor"] = PGPO(quantile=True, weight_floor=0.1)
 CASES["vppo, exact"] = VPPO(estimator="kl", score_clamp=None)
 CASES["vppo, filter alone"] = VPPO(scale_min=1.0)
 CASES["vppo, soft"] = VPPO(soft_mask=True)
-CASES["vppo, authors' scopes"] = VPPO(scale_rows=(8, 4))
+CASES["vppo, authors' scopes"] = VPPO(mini_batch_rows=8, micro_batch_rows=4)
 CASES["prpo, contrast"] = PRPO(rvd_mode="contrast")
 CASES["prpo, conserve"] = PRPO(par_mode="conserve")
 CASES["prpo, exact"] = PRPO(estimator="kl", score_clamp=None)
@@ -49,7 +49,7 @@ every_algorithm = every(lambda algorithm: True)
 every_row_local_algorithm = every(lambda algorithm: algorithm.row_local)
 # the authors' scopes of VPPO cut the batch by position and count responses without an image
 every_algorithm_on_the_whole_batch = every(
-    lambda algorithm: getattr(algorithm, "scale_rows", None) is None
+    lambda algorithm: getattr(algorithm, "mini_batch_rows", None) is None
 )
 # VPPO's filter keeps a fixed share of tokens, and of equal ones the first
 every_algorithm_without_a_filter = every(lambda algorithm: not isinstance(algorithm, VPPO))

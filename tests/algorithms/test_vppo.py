@@ -43,6 +43,11 @@ def scales_of(means, **settings):
     return weights_of(dependency, ~dependency.isnan(), **settings)[:, 0]
 
 
+def scopes(mini, micro):
+    """Settings for the statistics of the authors' code."""
+    return {"mini_batch_rows": mini, "micro_batch_rows": micro}
+
+
 def kept(dependency, mask, fraction):
     """Which tokens the filter keeps."""
     return weights_of(dependency, mask, top_fraction=fraction, scale_min=1.0) == 1
@@ -104,24 +109,24 @@ def test_scales_by_hand(means, settings, expected):
     ],
 )
 def test_authors_scopes_by_hand(means, rows, expected):  # T30
-    assert_close(scales_of(means, scale_rows=rows), torch.tensor(expected))
+    assert_close(scales_of(means, **scopes(*rows)), torch.tensor(expected))
 
 
 def test_authors_scopes_depend_on_how_the_batch_is_cut_and_ours_do_not():  # T30
     # the third response at micro-batches of 1, 2 and 4: z / mean z is 1, 0.28 / 0.64, 0.28 / 0.36
     for micro, expected in ((1, 1.0), (2, 0.943750), (4, 0.977778)):
-        scale = scales_of(MEANS, scale_rows=(4, micro))[2]
+        scale = scales_of(MEANS, **scopes(4, micro))[2]
         assert_close(scale, torch.tensor(expected))
     order = [0, 2, 1, 3]
     reordered = [MEANS[row] for row in order]
     assert scales_of(reordered).equal(scales_of(MEANS)[order])
-    cut = {"scale_rows": (4, 2)}
+    cut = scopes(4, 2)
     assert not torch.allclose(scales_of(reordered, **cut), scales_of(MEANS, **cut)[order])
 
 
 def test_fixed_ends_have_no_use_for_micro_batches():
     expected = torch.tensor([0.9, 0.932, 0.956, 1.1])
-    assert_close(scales_of(MEANS, scale_max=1.1, scale_rows=(4, 1)), expected)
+    assert_close(scales_of(MEANS, scale_max=1.1, **scopes(4, 1)), expected)
 
 
 def test_a_scaled_group_by_hand():
@@ -380,7 +385,7 @@ def test_scales_alone_and_filter_alone_multiply_to_the_whole(batch):
 @settings(max_examples=10)
 @given(batches())
 def test_without_filter_and_scaling_it_is_plain_grpo(batch):  # V6
-    for chosen in ({}, {"scale_max": 1.0}, {"scale_rows": (8, 4)}):
+    for chosen in ({}, {"scale_max": 1.0}, scopes(8, 4)):
         algorithm = VPPO(top_fraction=1.0, scale_min=1.0, **chosen)
         assert batch.weights(algorithm).equal(batch.weights(Algorithm()))
 
@@ -391,11 +396,11 @@ def test_authors_scopes_are_the_formula_on_each_part(batch):  # V11
     # mini-batch and micro-batch alike: as if each had been a batch
     kls = batch.kls[0] + 1e-3  # no response without a score
     parts = [weights_of(kls[rows], batch.mask[rows]) for rows in torch.arange(200).split(8)]
-    assert_close(weights_of(kls, batch.mask, scale_rows=(8, 8)), torch.cat(parts))
+    assert_close(weights_of(kls, batch.mask, **scopes(8, 8)), torch.cat(parts))
     # mini-batches are independent whatever the micro-batches
-    whole = weights_of(kls, batch.mask, scale_rows=(8, 3))
+    whole = weights_of(kls, batch.mask, **scopes(8, 3))
     parts = [
-        weights_of(kls[rows], batch.mask[rows], scale_rows=(8, 3))
+        weights_of(kls[rows], batch.mask[rows], **scopes(8, 3))
         for rows in torch.arange(200).split(8)
     ]
     assert whole.equal(torch.cat(parts))
@@ -412,7 +417,7 @@ def test_a_response_without_an_image_weighs_one_and_does_not_count():  # T6
     weights = VPPO().token_weights(scores, mask)
     assert_close(weights, torch.tensor([[1.1, 0, 1.1], [1, 1, 1], [0.9, 0.9, 0]]))
     # the authors' code does as with any other: z = 1, 0, 0.004261 / mean 0.334754, first tokens
-    weights = VPPO(scale_rows=(3, 3)).token_weights(scores, mask)
+    weights = VPPO(**scopes(3, 3)).token_weights(scores, mask)
     expected = [[1.198727, 0, 1.198727], [0.9, 0.9, 0], [0.901273, 0.901273, 0]]
     assert_close(weights, torch.tensor(expected), rtol=1e-5, atol=1e-6)
 
@@ -460,7 +465,7 @@ def test_responses_of_advantage_zero_count_as_well():  # T31
         ({"scale_min": 1.0, "scale_max": 1.1}, False),
         ({"scale_min": 1.0}, True),
         ({"scale_min": 1.0, "scale_max": 1.0}, True),
-        ({"scale_min": 1.0, "scale_rows": (8, 4)}, True),
+        ({"scale_min": 1.0, **scopes(8, 4)}, True),
     ],
 )
 def test_it_looks_at_one_response_at_a_time_only_without_scaling(settings, expected):  # T31
@@ -541,12 +546,12 @@ def test_exact_dependency_must_have_been_scored():
         ({"scale_max": NAN}, "scale_max must be .* got nan"),
         ({"estimator": "low_var_kl"}, r"one of \('k3', 'kl'\), got 'low_var_kl'"),
         ({"score_clamp": 0.0}, "score_clamp must be above 0, .* got 0.0"),
-        ({"scale_rows": (16, 128)}, r"scale_rows must be .*, got \(16, 128\)"),
-        ({"scale_rows": (4, 0)}, r"scale_rows must be .*, got \(4, 0\)"),
-        ({"scale_rows": (4,)}, r"scale_rows must be .*, got \(4,\)"),
-        ({"scale_rows": (4, 2, 1)}, r"scale_rows must be .*, got \(4, 2, 1\)"),
-        ({"scale_rows": (4.0, 2.0)}, r"scale_rows must be .*, got \(4.0, 2.0\)"),
-        ({"scale_rows": "42"}, "scale_rows must be .*, got 42"),
+        (scopes(16, 128), "micro_batch_rows must be no more than mini_batch_rows, 16, got 128"),
+        (scopes(4, 0), "micro_batch_rows must be a whole number of at least 1, .* got 0"),
+        (scopes(-4, 2), "mini_batch_rows must be a whole number of at least 1, .* got -4"),
+        (scopes(4.0, 2), "mini_batch_rows must be a whole number of at least 1, .* got 4.0"),
+        (scopes(None, 4), "must both be given or neither, got None and 4"),
+        (scopes(4, None), "must both be given or neither, got 4 and None"),
     ],
 )
 def test_settings_out_of_range_raise(settings, message, annotations_off):
@@ -555,10 +560,8 @@ def test_settings_out_of_range_raise(settings, message, annotations_off):
 
 
 def test_settings_at_the_ends_of_their_ranges_are_fine():
-    VPPO(top_fraction=1.0, scale_min=0.0, scale_max=0.0, score_clamp=None, scale_rows=(1, 1))
+    VPPO(top_fraction=1.0, scale_min=0.0, scale_max=0.0, score_clamp=None, **scopes(1, 1))
     VPPO(scale_min=1.0, scale_max=1.0)
-    # YAML has no tuples
-    assert scales_of(MEANS, scale_rows=[4, 2]).equal(scales_of(MEANS, scale_rows=(4, 2)))
 
 
 def test_defaults_are_the_published_values():

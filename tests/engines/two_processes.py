@@ -1,16 +1,17 @@
-"""One training step on any number of processes: what comes out must not depend on it."""
+"""A training step, or its weights, on two processes: what comes out must not depend on it."""
 
 import os
 import socket
 from pathlib import Path
 
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, multiprocessing
 from trl import GRPOConfig
 
 from sightline import VPPO
-from sightline.engines.trl import PerceptionGRPOTrainer
+from sightline.engines.trl import PerceptionGRPOTrainer, seam
 from sightline.tasks import digits
 
 
@@ -22,19 +23,32 @@ def place_in_group(completions, **columns):
 def step(tiny, folder: Path, processes: int) -> dict[str, Tensor]:
     """The parameters after a step on 2 prompts x 4 responses, shared among the processes."""
     if processes == 1:
-        _train(tiny, folder, 8, folder / "one.pt")
+        _train(0, tiny, folder, 8, folder / "one.pt")
         return torch.load(folder / "one.pt")
+    run(_train, tiny, folder, 8 // processes, folder / "many.pt", processes=processes)
+    return torch.load(folder / "many.pt")
+
+
+def run(function, *args, processes: int = 2) -> None:
+    """Call `function(rank, *args)` in this many processes that can talk to each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     # forked, for importing everything anew takes longer than training
     multiprocessing.start_processes(
-        _join, (tiny, folder, processes, port), processes, start_method="fork"
+        _join, (function, args, processes, port), processes, start_method="fork"
     )
-    return torch.load(folder / "many.pt")
 
 
-def _join(rank: int, tiny, folder: Path, processes: int, port: int) -> None:
+def weigh(rank: int, algorithm, scores: list[dict], masks: list[Tensor], folder: Path) -> None:
+    """Weigh this process's rows among those of all."""
+    trainer = object.__new__(PerceptionGRPOTrainer)
+    trainer.accelerator = Accelerator(cpu=True)
+    weights = seam.whole_batch_weights(trainer, algorithm, scores[rank], masks[rank])
+    torch.save(weights, folder / f"weights-{rank}.pt")
+
+
+def _join(rank: int, function, args: tuple, processes: int, port: int) -> None:
     os.environ |= {
         "OMP_NUM_THREADS": "1",
         "RANK": str(rank),
@@ -44,10 +58,10 @@ def _join(rank: int, tiny, folder: Path, processes: int, port: int) -> None:
         "MASTER_PORT": str(port),
     }
     AcceleratorState._reset_state(reset_partial_state=True)
-    _train(tiny, folder, 8 // processes, folder / "many.pt")
+    function(rank, *args)
 
 
-def _train(tiny, folder: Path, rows: int, output: Path) -> None:
+def _train(_rank: int, tiny, folder: Path, rows: int, output: Path) -> None:
     trainer = PerceptionGRPOTrainer(
         model=tiny.model,
         processing_class=tiny.processor,

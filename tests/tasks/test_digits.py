@@ -26,6 +26,21 @@ def test_every_demonstration_is_right_and_labelled():
         assert digits.readings(text) == tuple(row["digits"])
 
 
+def test_a_careless_annotator_takes_some_digits_for_others():
+    rng = np.random.default_rng(0)
+    rows = digits.rows(300, seed=5)
+    told = [digits.misread(row, rng, rate=0.6) for row in rows]
+    shown, said = ([digit for row in side for digit in row["digits"]] for side in (rows, told))
+    pairs = list(zip(shown, said, strict=True))
+    wrong = {pair for pair in pairs if pair[0] != pair[1]}
+    assert wrong == {(1, 7), (3, 8), (4, 9)}
+    at_risk = [a != b for a, b in pairs if a in (1, 3, 4)]
+    assert np.mean(at_risk) == pytest.approx(0.6, abs=0.1)  # 180 draws: 3 standard deviations
+    # the sum follows from what was said, and the row itself keeps the truth
+    assert all(row["answer"] == str(sum(row["digits"])) for row in (*rows, *told))
+    assert [digits.misread(row, rng, rate=0.0) for row in rows] == rows
+
+
 def test_the_answer_is_the_sum():
     for row in digits.rows(100):
         assert row["answer"] == str(sum(row["digits"]))

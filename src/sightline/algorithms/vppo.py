@@ -8,7 +8,8 @@ Differs from the authors' code:
 - Scopes. The paper scales a response by where its mean dependency stands in the batch. The code
   takes the extremes over one process's mini-batch (reducing them over processes is commented out)
   and the mean over the micro-batch, of rows reordered by length: the factor depends on how the
-  batch was cut. Ours is the whole batch of the step; ``scale_rows`` gives the code's (T30).
+  batch was cut. Ours is the whole batch of the step; ``mini_batch_rows`` and
+  ``micro_batch_rows`` give the code's (T30).
 - The view. The code paints black squares of 14 pixels before the processor resizes the picture,
   whatever the encoder's patch, from a generator nobody seeded. Ours are the encoder's own patches,
   after all resizing, and seeded. The code's are ``MaskPatches(grid="source")`` (T8).
@@ -24,7 +25,7 @@ masks the loss after the clip, which equals masking the advantage. Its "entropy 
 ``-log p`` over all tokens, is an option of the trainer and no part of the weights.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, log
 
@@ -61,10 +62,11 @@ class VPPO(Algorithm):
         score_clamp: the largest dependency, in nats, or None for no limit.
         soft_mask: weigh all tokens by a sigmoid of their dependency that averages
             ``top_fraction`` over the response, App. I, instead of keeping some.
-        scale_rows: the scopes of the authors' code, ``(rows of a mini-batch, rows of a
-            micro-batch)`` on one process, (128, 16) in their 7B run. The batch is cut into
-            consecutive mini-batches and these into micro-batches, the last of each may be
-            shorter; responses without an image are treated like any other. None for the batch.
+        mini_batch_rows, micro_batch_rows: for the scopes of the authors' code, 128 and 16 on one
+            process in their 7B run: the batch is cut into consecutive mini-batches, each with
+            extremes of its own, and these into micro-batches, each with a mean of its own; the
+            last of either may be shorter. Responses without an image are then treated like any
+            other. None, for both, is the whole batch.
         mask_probability: share of the patches that are black in the view.
         mask_grid: ``"source"`` for the order of the authors' code; see ``MaskPatches``.
     """
@@ -75,7 +77,8 @@ class VPPO(Algorithm):
     estimator: str = "k3"
     score_clamp: float | None = 10.0
     soft_mask: bool = False
-    scale_rows: Sequence[int] | None = None
+    mini_batch_rows: int | None = None
+    micro_batch_rows: int | None = None
     mask_probability: float = 0.5
     mask_grid: str = "encoder"
 
@@ -91,8 +94,7 @@ class VPPO(Algorithm):
             raise ValueError(
                 f"scale_max must be at least scale_min and finite, or None, got {self.scale_max}"
             )
-        if self.scale_rows is not None:
-            _check_scale_rows(self.scale_rows)
+        _check_scopes(self.mini_batch_rows, self.micro_batch_rows)
         if not 0 < self.mask_probability <= 1:
             raise ValueError(f"mask_probability must be in (0, 1], got {self.mask_probability}")
         if self.mask_grid not in GRIDS:
@@ -123,7 +125,7 @@ class VPPO(Algorithm):
 
     def _counted(self, score: ViewScores, mask: Bool[Tensor, "B T"]) -> Bool[Tensor, " B"]:
         """Responses to be filtered and compared: those with any score, as all with an image."""
-        if self.scale_rows is not None:
+        if self.mini_batch_rows is not None:
             return mask.any(1)
         return score.scored_rows(mask, self.needs_exact_kl)
 
@@ -140,7 +142,7 @@ class VPPO(Algorithm):
     ) -> Float[Tensor, " B"]:
         """The factor of each response, from the mean dependencies of those that count; eq. 5."""
         rows = torch.arange(len(means), device=means.device)
-        mini, micro = self.scale_rows or (len(means), len(means))
+        mini, micro = (n or len(means) for n in (self.mini_batch_rows, self.micro_batch_rows))
         scales = torch.ones_like(means)
         for batch in rows.split(mini):
             known = means[batch[counted[batch]]]
@@ -185,12 +187,17 @@ def _soft_filter(
     return (standard - low).sigmoid()
 
 
-def _check_scale_rows(rows: object) -> None:
+def _check_scopes(mini: int | None, micro: int | None) -> None:
     """Refuse what is not a mini-batch and a micro-batch that fits into it."""
-    match rows:
-        case (int(mini), int(micro)) if mini >= micro >= 1:
-            return
-    raise ValueError(
-        "scale_rows must be (rows of a mini-batch, rows of a micro-batch), the second at least 1 "
-        f"and no more than the first, or None, got {rows}"
-    )
+    for name, rows in (("mini_batch_rows", mini), ("micro_batch_rows", micro)):
+        if rows is not None and not (isinstance(rows, int) and rows >= 1):
+            raise ValueError(f"{name} must be a whole number of at least 1, or None, got {rows}")
+    if (mini is None) != (micro is None):
+        raise ValueError(
+            f"mini_batch_rows and micro_batch_rows must both be given or neither, got {mini} and "
+            f"{micro}"
+        )
+    if mini is not None and micro is not None and micro > mini:
+        raise ValueError(
+            f"micro_batch_rows must be no more than mini_batch_rows, {mini}, got {micro}"
+        )

@@ -27,6 +27,7 @@ SCANS = {
     "heldout": slice(1300, 1797),
 }
 WIDTH, HEIGHT = 48, 32
+LOOK_ALIKES = {1: 7, 3: 8, 4: 9}  # what a careless annotator takes the one for
 
 NUMBERS: list[str] = [
     *"zero one two three four five six seven eight nine ten eleven twelve thirteen".split(),
@@ -61,6 +62,19 @@ def rows(n: int, seed: int = 0, split: str = "rl", instruction: str = "") -> lis
     if split not in SCANS:
         raise ValueError(f"split must be one of {sorted(SCANS)}, got {split!r}")
     return [_row(split, seed, index, instruction) for index in range(n)]
+
+
+def misread(row: dict, rng: np.random.Generator, rate: float) -> dict:
+    """`row` as a careless annotator tells it: at `rate`, a digit is taken for its look-alike.
+
+    Captions in the wild are wrong in such ways, and a model warmed up on them misreads what its
+    vision tower tells apart: a fault of reading, which a verifiable reward can mend.
+    """
+    digits = [
+        LOOK_ALIKES[digit] if digit in LOOK_ALIKES and rng.random() < rate else digit
+        for digit in row["digits"]
+    ]
+    return {**row, "digits": digits, "answer": str(sum(digits))}
 
 
 def demonstration(row: dict, rng: np.random.Generator) -> str:
