@@ -1,11 +1,13 @@
 """Every family through its real classes: the scorer against a plain forward pass, and the views."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from tiny_families import BUILDERS, build
 from torch.testing import assert_close
 
-from sightline import Blind, MaskPatches, OtherImage, TextOnlyPrompt
+from sightline import Blind, MaskPatches, OtherImage, PixelView, TextOnlyPrompt
 from sightline.encoding import encode
 from sightline.families import FAMILIES, Family, family_of
 from sightline.scoring import Draws, score_views
@@ -153,6 +155,31 @@ def test_a_view_of_pixels_runs_or_says_why_not(family, responses, rows):  # T12
         else:
             with pytest.raises(ValueError, match=f"not known for '{kind}'"):
                 score_views(family.model, responses, {name: view}, **more)
+
+
+@dataclass(frozen=True)
+class DarkenTheWide(PixelView):
+    """Leaves pictures of up to 48 pixels as they are."""
+
+    def change(self, image, patch, merge, generator):
+        return image / 2 if image.shape[2] > 48 else image
+
+
+def test_an_unchanged_picture_scores_exactly_zero(family, responses, rows):  # T22, T40
+    # in one batch with a changed one, as a view that changes nothing at all raises
+    if not family_of(family.model.config.model_type).drops:
+        return
+    scores = score_views(
+        family.model,
+        responses,
+        {"dark": DarkenTheWide()},
+        processor=family.processor,
+        draws=Draws.of(rows),
+        exact_kl=True,
+    ).views["dark"]
+    changed = torch.tensor([False, True, True, False])
+    for values in (scores.log_ratio, scores.kl):
+        assert (values.abs().amax(1) > 0).equal(changed)
 
 
 def test_a_family_nobody_has_proven_to_drop_is_not_dropped(family, responses):

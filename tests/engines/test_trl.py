@@ -8,6 +8,7 @@ import pytest
 import torch
 import trl
 from reference_loop import reference_loss
+from tiny_families import BUILDERS, build
 from torch.testing import assert_close
 from trl import GRPOConfig, GRPOTrainer
 from two_processes import run, step, weigh
@@ -15,6 +16,7 @@ from two_processes import run, step, weigh
 from sightline import PGPO, PRPO, VPPO, Algorithm, Blind, ViewScores
 from sightline.encoding import encode
 from sightline.engines.trl import PerceptionGRPOTrainer, seam
+from sightline.scoring import score_views
 from sightline.tasks import digits
 
 PICTURE_TOKENS = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
@@ -221,10 +223,27 @@ def test_weights_stay_with_their_rows_through_shuffle_and_split(make):
 def test_our_clean_log_probs_equal_trls(make):
     trainer = make(PGPO(), temperature=0.8)
     batch = rollout(trainer)
-    from sightline.scoring import score_views
-
     ours = score_views(trainer.model, seam.read(batch), {}, temperature=0.8).log_probs
     assert_close(ours, log_probs_of_trl(trainer, batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_family_trains_and_scores_as_trl_does(name, make, tiny, monkeypatch):  # T22, T40
+    other = build(name)
+    monkeypatch.setattr(tiny, "model", other.model)
+    monkeypatch.setattr(tiny, "processor", other.processor)
+    trainer = make(PGPO())
+    start = weights_of(trainer)
+    assert not same(trained(trainer), start)
+    batch = rollout(trainer)
+    ours = score_views(trainer.model, seam.read(batch), {}).log_probs
+    assert_close(ours, log_probs_of_trl(trainer, batch), atol=1e-5, rtol=0)
+
+
+def test_inputs_that_scoring_would_leave_out_are_refused(make):
+    batch = rollout(make(PGPO()))
+    with pytest.raises(ValueError, match=r"does not know .* \['spatial_shapes'\]"):
+        seam.read({**batch, "spatial_shapes": torch.ones(8, 2)})
 
 
 @pytest.mark.parametrize("algorithm", [PGPO(), VPPO(), PRPO()], ids=lambda a: type(a).__name__)
@@ -560,10 +579,7 @@ def log_probs_of_trl(trainer, batch):
         torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1),
         torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1),
         batch["completion_ids"].shape[1],
-        pixel_values=batch["pixel_values"],
-        image_grid_thw=batch["image_grid_thw"],
-        num_images=batch["num_images"],
-        mm_token_type_ids=batch["mm_token_type_ids"],
+        **{name: batch.get(name) for name in (*seam.PICTURES, "num_images")},
     )
     return log_probs * batch["completion_mask"]
 

@@ -41,7 +41,15 @@ WRAPPED = {
     ],
     "_compute_loss": ["self", "model", "inputs"],
 }
-PICTURES = ("pixel_values", "image_grid_thw", "mm_token_type_ids")
+# What TRL calls a model with beside the text: in the families that can be scored, and in others.
+PICTURES = (
+    "pixel_values",
+    "image_grid_thw",
+    "pixel_attention_mask",
+    "image_sizes",
+    "mm_token_type_ids",
+)
+OTHER_PICTURES = ("spatial_shapes", "num_tiles", "token_type_ids", "image_position_ids")
 
 
 def check_methods() -> None:
@@ -106,8 +114,8 @@ def check_settings(trainer: Any) -> None:
 def suppress_image_tokens(trainer: Any) -> None:
     """Never sample a token that stands for picture content: it would shift the images (T55)."""
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    known = trainer.model.config.to_dict()
-    ids = {known[name] for name in names if known.get(name) is not None}
+    # by attribute: LLaVA's config stores them under other names, and maps these
+    ids = {getattr(trainer.model.config, name, None) for name in names} - {None}
     asked = (trainer.args.generation_kwargs or {}).get("suppress_tokens", [])
     trainer.generation_config.suppress_tokens = sorted({*ids, *asked})
     trainer.generation_kwargs["suppress_tokens"] = trainer.generation_config.suppress_tokens
@@ -119,7 +127,7 @@ def read(output: Mapping[str, Any]) -> Encoded:
     inputs = {
         "input_ids": torch.cat([output["prompt_ids"], output["completion_ids"]], dim=1),
         "attention_mask": torch.cat([output["prompt_mask"], output["completion_mask"]], dim=1),
-        **{name: output[name] for name in PICTURES if name in output},
+        **_pictures(output),
     }
     num_images = output.get("num_images") or [0] * len(mask)
     return Encoded(inputs, output["completion_ids"], mask, list(num_images))
@@ -149,13 +157,22 @@ def read_call(
     **kwargs: Any,
 ) -> Encoded:
     """The rollout batch in our names, from TRL's call for its log-probs."""
-    pictures = {name: kwargs[name] for name in PICTURES if kwargs.get(name) is not None}
     return Encoded(
-        {"input_ids": input_ids, "attention_mask": attention_mask, **pictures},
+        {"input_ids": input_ids, "attention_mask": attention_mask, **_pictures(kwargs)},
         input_ids[:, -logits_to_keep:],
         attention_mask[:, -logits_to_keep:].bool(),
         list(num_images or [0] * len(input_ids)),
     )
+
+
+def _pictures(found: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """What TRL calls the model with beside the text; scoring must leave out none of it."""
+    known = {name: found[name] for name in PICTURES if found.get(name) is not None}
+    if strange := [name for name in OTHER_PICTURES if found.get(name) is not None]:
+        raise ValueError(
+            f"scoring does not know the model's inputs {strange}: train another family"
+        )
+    return known
 
 
 def dapo_mean(trainer: Any, values: torch.Tensor, inputs: Mapping[str, Any]) -> torch.Tensor:
