@@ -10,7 +10,7 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -73,6 +73,19 @@ def append_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
     with path.open("a", encoding="utf-8") as file:
         for line in lines:
             file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+
+
+def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
+    """Drop the other JSON lines of a file, and a last one that was cut off; nothing if no file."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if line.endswith("\n") and wanted(json.loads(line)):
+            kept.append(line)
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text("".join(kept), encoding="utf-8")
+    os.replace(draft, path)
 
 
 def save_images(folder: Path, row: Mapping[str, Any]) -> list[str]:

@@ -462,9 +462,9 @@ def test_an_image_that_does_not_reach_the_model_stops_the_run(make, monkeypatch)
 
     original = scoring._response_states
 
-    def same_for_every_view(model, inner, inputs, responses):
+    def same_for_every_view(model, inner, inputs, *rest):
         if "pixel_values" in inputs:
-            hidden["clean"] = original(model, inner, inputs, responses)
+            hidden["clean"] = original(model, inner, inputs, *rest)
         return hidden["clean"]
 
     monkeypatch.setattr(scoring, "_response_states", same_for_every_view)

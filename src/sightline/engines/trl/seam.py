@@ -95,6 +95,15 @@ def check_settings(trainer: Any) -> None:
             "a group must not straddle processes; set per_device_train_batch_size x "
             "steps_per_generation to a multiple of num_generations",
         ),
+        "load_best_model_at_end": (
+            args.load_best_model_at_end,
+            "a checkpoint is renamed once it is whole, and the best would not be found; choose it "
+            "by metrics.jsonl",
+        ),
+        "push_to_hub": (
+            args.push_to_hub,
+            "it would upload a checkpoint while it is being renamed; push the finished one",
+        ),
         "use_vllm": (args.use_vllm, "not tested yet; set use_vllm=False"),
         "tools or environments": (
             bool(trainer.tools) or trainer.environment_factories is not None,
@@ -115,9 +124,10 @@ def suppress_image_tokens(trainer: Any) -> None:
     """Never sample a token that stands for picture content: it would shift the images (T55)."""
     names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
     # by attribute: LLaVA's config stores them under other names, and maps these
-    ids = {getattr(trainer.model.config, name, None) for name in names} - {None}
+    ids = [getattr(trainer.model.config, name, None) for name in names]
     asked = (trainer.args.generation_kwargs or {}).get("suppress_tokens", [])
-    trainer.generation_config.suppress_tokens = sorted({*ids, *asked})
+    suppressed = {token for token in (*ids, *asked) if token is not None}
+    trainer.generation_config.suppress_tokens = sorted(suppressed)
     trainer.generation_kwargs["suppress_tokens"] = trainer.generation_config.suppress_tokens
 
 
@@ -133,10 +143,14 @@ def read(output: Mapping[str, Any]) -> Encoded:
     return Encoded(inputs, output["completion_ids"], mask, list(num_images))
 
 
+def period(trainer: Any) -> int:
+    """Micro-steps for which one rollout batch serves."""
+    return trainer.args.steps_per_generation * trainer.num_iterations
+
+
 def needs_old_log_probs(trainer: Any) -> bool:
     """Whether TRL will ask for the log-probs of what it has just generated (T49)."""
-    period = trainer.args.steps_per_generation * trainer.num_iterations
-    return trainer.args.gradient_accumulation_steps % period != 0
+    return trainer.args.gradient_accumulation_steps % period(trainer) != 0
 
 
 def has_float32_head(trainer: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from ...algorithms.base import Algorithm, spread
 from ...encoding import Encoded, pictures_of
@@ -19,9 +19,10 @@ from ...views import PixelView
 from ...weight_metrics import weight_metrics
 from . import seam
 from .callbacks import MetricsFile
+from .resume import ResumableGRPOTrainer
 
 
-class PerceptionGRPOTrainer(GRPOTrainer):
+class PerceptionGRPOTrainer(ResumableGRPOTrainer):
     """GRPO whose advantages differ from token to token; TRL's own loss does the rest.
 
     With `Algorithm()` it trains bit for bit like `GRPOTrainer`. Beside TRL's own files it writes

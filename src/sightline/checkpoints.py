@@ -1,0 +1,96 @@
+"""Checkpoints that are whole or do not count.
+
+One is written into a folder of another name, described file by file in a manifest, and renamed
+when all of it is on the disk. Older ones go only after that, so that a kill, a full disk or a
+damaged file never costs more than the newest.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+from .records import write_json
+
+MANIFEST = "manifest.json"
+
+
+def publish(draft: Path, final: Path) -> None:
+    """Make the folder `draft` the checkpoint `final`, on the same disk."""
+    for path in draft.rglob("*"):
+        _sync(path)
+    files = (path for path in sorted(draft.rglob("*")) if path.is_file())
+    write_json(
+        draft / MANIFEST,
+        {"files": {path.relative_to(draft).as_posix(): _describe(path) for path in files}},
+    )
+    _sync(draft / MANIFEST)
+    _sync(draft)
+    if final.exists():  # a resumed run has come to this step again
+        shutil.rmtree(final)
+    os.replace(draft, final)
+    _sync(final.parent)
+
+
+def prune(run: Path, keep: int | None) -> None:
+    """Remove all but the `keep` newest checkpoints of a run; None keeps them all."""
+    for folder in [] if keep is None else _checkpoints(run)[keep:]:
+        shutil.rmtree(folder)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint, in a sentence; None if it is as it was written."""
+    try:
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
+    except FileNotFoundError:
+        return f"{folder} has no {MANIFEST}: it was never finished"
+    except (ValueError, KeyError, TypeError):
+        return f"{folder / MANIFEST} cannot be read"
+    for name, expected in listed.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{path} is missing"
+        if _describe(path) != expected:
+            return f"{path} is not what was written"
+    return None
+
+
+def newest_whole(run: Path) -> Path:
+    """The newest checkpoint of a run that is undamaged; each newer one is warned of by name."""
+    found = []
+    for folder in _checkpoints(run):
+        wrong = damage(folder)
+        if wrong is None:
+            return folder
+        warnings.warn(f"checkpoint passed over: {wrong}", stacklevel=2)
+        found.append(wrong)
+    reason = "; ".join(found) or f"there is no checkpoint-N in {run}"
+    raise FileNotFoundError(f"nothing to resume from: {reason}")
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Newest first."""
+    steps = {
+        int(match[1]): folder
+        for folder in (run.iterdir() if run.is_dir() else ())
+        if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name))
+    }
+    return [steps[step] for step in sorted(steps, reverse=True)]
+
+
+def _describe(path: Path) -> dict[str, int | str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+    return {"bytes": path.stat().st_size, "blake2b": digest}
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
