@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/sightline demo
 test: $(READY)
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2
 lint: $(READY)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 .PHONY: demo test lint
