@@ -14,6 +14,8 @@ demo: $(READY)
 	.venv/bin/sightline demo
 test: $(READY)
 	.venv/bin/pytest -n 2
+faults: $(READY)
+	SIGHTLINE_KILLS=100 .venv/bin/pytest -s tests/faults
 lint: $(READY)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
-.PHONY: demo test lint
+.PHONY: demo test faults lint

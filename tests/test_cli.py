@@ -1,10 +1,13 @@
 """What a newcomer meets: commands, their files, and one clear sentence for each mistake."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
 from sightline.cli import main
@@ -124,6 +127,39 @@ def test_train_takes_yaml_and_flags_and_leaves_a_run_folder(in_folder, tiny, cap
     # and again: the default folder is a fresh one
     assert main(["report", str(folder)]) == 0
     assert (folder / "report.html").is_file()
+
+
+def test_train_resumes_the_run_it_is_told_to_and_no_other(in_folder, tiny, capsys):
+    tiny.model.save_pretrained(in_folder / "model")
+    tiny.processor.save_pretrained(in_folder / "model")
+    command = ["train", "--model", "./model", "--output_dir", "run", "--rows", "4", "--threads"]
+    command += ["1", "--per_device_train_batch_size", "4", "--num_generations", "2"]
+    command += ["--max_completion_length", "6", "--max_steps", "2", "--save_steps", "1"]
+    again = [*command, "--resume_from_checkpoint", "newest"]
+    capsys.readouterr()
+    assert "run holds no run to resume" in refused(capsys, *again)
+    assert main([*command, "--report_to", "none"]) == 0
+    folder = in_folder / "run"
+    end = load_file(folder / "checkpoint" / "model.safetensors")
+    for name in ("checkpoint", "checkpoint-2"):
+        shutil.rmtree(folder / name)
+    capsys.readouterr()
+
+    # what decides numbers must stay, what only shows them need not
+    said = refused(capsys, *again, "--learning_rate", "0.5", "--seed", "3", "--boost", "1.5")
+    assert "settings.learning_rate was" in said and "seed was 42, now 3" in said
+    assert "algorithm.boost was 2.0, now 1.5" in said
+    assert main([*again, "--logging_steps", "1"]) == 0
+    resumed = load_file(folder / "checkpoint" / "model.safetensors")
+    assert all(torch.equal(resumed[name], value) for name, value in end.items())
+    run = json.loads((folder / "run.json").read_text())
+    assert [entry["from"] for entry in run["resumed"]] == ["checkpoint-1"]
+
+    for checkpoint in folder.glob("checkpoint-*"):
+        (checkpoint / "manifest.json").unlink()
+    capsys.readouterr()
+    with pytest.warns(UserWarning, match="passed over"):
+        assert "nothing to resume from: " in refused(capsys, *again)
 
 
 def test_secrets_stay_out_of_the_recorded_command(monkeypatch):

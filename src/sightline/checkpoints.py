@@ -11,11 +11,35 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .records import write_json
 
 MANIFEST = "manifest.json"
+# What may change when a run goes on: it decides what is seen and kept of the run, not its numbers.
+FREE = {
+    "command",
+    "versions",
+    "resumed",
+    *(
+        f"settings.{name}"
+        for name in (
+            "disable_tqdm",
+            "log_level",
+            "logging_steps",
+            "output_dir",
+            "project",
+            "report_to",
+            "resume_from_checkpoint",
+            "run_name",
+            "save_steps",
+            "save_strategy",
+            "save_total_limit",
+        )
+    ),
+}
 
 
 def publish(draft: Path, final: Path) -> None:
@@ -69,6 +93,37 @@ def newest_whole(run: Path) -> Path:
         found.append(wrong)
     reason = "; ".join(found) or f"there is no checkpoint-N in {run}"
     raise FileNotFoundError(f"nothing to resume from: {reason}")
+
+
+def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+    """Raise unless `now`, as it would be written to `run.json`, is what the run began with.
+
+    Returns:
+        What is in `run.json`.
+    """
+    file = run / "run.json"
+    if not file.exists():
+        raise FileNotFoundError(f"{run} holds no run to resume: {file} is missing")
+    begun = json.loads(file.read_text(encoding="utf-8"))
+    before, after = _flat(begun), _flat(json.loads(json.dumps(now)))
+    changed = [
+        f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in FREE and key.split(".")[0] not in FREE
+    ]
+    if changed:
+        raise ValueError(
+            f"{run} was begun otherwise, and would not be the same run: {'; '.join(changed)}"
+        )
+    return begun
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in content.items():
+        inner = isinstance(value, dict) and prefix == ""
+        flat |= _flat(value, f"{key}.") if inner else {prefix + key: value}
+    return flat
 
 
 def _checkpoints(run: Path) -> list[Path]:

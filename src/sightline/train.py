@@ -16,7 +16,8 @@ from trl import GRPOConfig, TrlParser
 
 from . import tasks
 from .algorithms import ALGORITHMS, Algorithm, algorithm_class
-from .engines.trl import PerceptionGRPOTrainer, show_readable_progress
+from .checkpoints import check_same_run, newest_whole
+from .engines.trl import PerceptionGRPOTrainer, StopOnSignal, show_readable_progress
 from .flags import unknown_flag
 from .process import quiet_libraries, use_threads
 from .records import (
@@ -92,7 +93,6 @@ def train(argv: Sequence[str]) -> None:
     instruction = "" if run.model == "tiny" else THINK_BOXED
     rows = task.rows(run.rows, seed=args.seed, instruction=instruction)
     model, processor = _load(run.model, args, task)
-    folder = new_run_folder(Path(args.output_dir or ""))
     about = {
         "model": run.model,
         "task": run.task,
@@ -100,10 +100,34 @@ def train(argv: Sequence[str]) -> None:
         "entropy_penalty": run.entropy_penalty,
         "data_sha256": task.fingerprint(),
     }
-    write_json(folder / "run.json", description(algorithm, name, args, about))
+    folder = Path(str(args.output_dir))
+    checkpoint = _open(folder, description(algorithm, name, args, about), args)
     with telling_what_is_kept(folder):
-        reinforce(model, processor, algorithm, rows, args, entropy_penalty=run.entropy_penalty)
+        reinforce(
+            model,
+            processor,
+            algorithm,
+            rows,
+            args,
+            checkpoint=checkpoint,
+            entropy_penalty=run.entropy_penalty,
+        )
     print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
+
+
+def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | None:
+    """Make `folder` for a new run, or find in it where `--resume_from_checkpoint` goes on."""
+    if not args.resume_from_checkpoint:
+        write_json(new_run_folder(folder) / "run.json", content)
+        return None
+    begun = check_same_run(folder, content)
+    if args.resume_from_checkpoint == "newest":
+        checkpoint = newest_whole(folder)
+    else:
+        checkpoint = Path(args.resume_from_checkpoint)
+    resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
+    write_json(folder / "run.json", {**begun, "resumed": [*begun.get("resumed", []), resumed]})
+    return checkpoint
 
 
 def reinforce(
@@ -112,11 +136,15 @@ def reinforce(
     algorithm: Algorithm,
     rows: list[dict],
     args: GRPOConfig,
+    checkpoint: Path | None = None,
     **options: Any,
 ) -> float:
     """Train `model` on `rows` and save it as `checkpoint` in the run folder.
 
+    On SIGTERM it saves a checkpoint after the step at hand and leaves with exit code 143.
+
     Args:
+        checkpoint: where to go on, or None to begin.
         options: of `PerceptionGRPOTrainer`.
 
     Returns:
@@ -132,7 +160,13 @@ def reinforce(
         **options,
     )
     show_readable_progress(trainer)
-    trainer.train()
+    stop = StopOnSignal(trainer)
+    trainer.add_callback(stop)
+    trainer.train(checkpoint and str(checkpoint))
+    if stop.stopped:
+        saved = trainer.run_folder / f"checkpoint-{trainer.state.global_step}"
+        print(f"terminated; {saved} is saved: go on with --resume_from_checkpoint newest")
+        raise SystemExit(143)
     trainer.save_model(str(trainer.run_folder / "checkpoint"))
     return trainer.scoring_seconds
 

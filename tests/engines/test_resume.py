@@ -165,7 +165,7 @@ def test_another_number_of_processes_resumes_between_rollout_batches_only(make, 
         saved = json.loads((folder / "rollout-0.json").read_text())
         (folder / "rollout-0.json").write_text(json.dumps({**saved, "processes": 3}))
     resumed = make("next", steps_per_generation=2, gradient_accumulation_steps=1, max_steps=3)
-    with monkeypatched_manifest(), pytest.raises(ValueError, match="by 3 process.* not on 1"):
+    with monkeypatched_manifest(), pytest.raises(ValueError, match=r"by 3 process.* not on 1"):
         resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-1"))
     with monkeypatched_manifest():
         resumed.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))

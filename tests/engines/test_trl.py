@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 import trl
@@ -472,11 +473,84 @@ def test_an_image_that_does_not_reach_the_model_stops_the_run(make, monkeypatch)
         trainer.train()
 
 
-def test_a_row_without_an_image_is_named(make):
-    rows = digits.rows(4, seed=1)
-    rows[2]["images"] = []
-    with pytest.raises(ValueError, match=r"digits-rl-1-00002.*no image"):
+def test_data_without_any_image_is_refused(make):
+    rows = [{**row, "images": []} for row in digits.rows(4, seed=1)]
+    with pytest.raises(ValueError, match="no row of the training data has an image"):
         make(PGPO(), rows=rows)
+
+
+def rows_of_two_one_and_no_images():
+    made = digits.rows(6, seed=1)
+    made[1]["images"] = [made[1]["images"][0], made[0]["images"][0].resize((32, 32))]
+    for row in (made[2], made[3]):
+        row["images"] = []
+    return made
+
+
+@pytest.mark.filterwarnings("ignore:.*no row of the batch")
+@pytest.mark.parametrize(("size", "iterations"), [(8, 1), (4, 2), (1, 1), (1, 2)])
+def test_rows_with_and_without_images_train_together(make, monkeypatch, size, iterations):
+    # T6, T48; with two iterations TRL asks for old log-probs
+    weighed = []
+    original = seam.whole_batch_weights
+
+    def watched(trainer, algorithm, scores, mask):
+        weighed.append((original(trainer, algorithm, scores, mask), mask))
+        return weighed[-1][0]
+
+    monkeypatch.setattr(seam, "whole_batch_weights", watched)
+    trainer = make(
+        PGPO(),
+        rows=rows_of_two_one_and_no_images(),
+        per_device_train_batch_size=size,
+        gradient_accumulation_steps=8 // size,
+        num_iterations=iterations,
+        max_steps=3 * iterations,
+    )
+    images = []
+    score = trainer._score
+
+    def scored(rows, responses, wanted):
+        images.append([len(row["images"]) for row in rows])
+        assert images[-1] == responses.num_images
+        return score(rows, responses, wanted)
+
+    monkeypatch.setattr(trainer, "_score", scored)
+    trainer.train()
+
+    assert any(0 in batch and max(batch) > 0 for batch in images)  # mixed
+    for (weights, mask), batch in zip(weighed, images, strict=True):
+        for row, count in enumerate(batch):
+            ones = weights[row].equal(mask[row].float())
+            assert ones if count == 0 else weights[row].sum() > 0
+    assert all(np.isfinite(line["grad_norm"]) for line in trainer.state.log_history[:-1])
+
+
+def test_rows_with_and_without_images_train_as_in_micro_batches_of_any_size(make):
+    results = []
+    for size in (8, 1):
+        trainer = make(
+            PGPO(),
+            rows=rows_of_two_one_and_no_images()[1:3],
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=8 // size,
+            optim="sgd",
+            learning_rate=1.0,
+            max_grad_norm=0.0,
+            max_steps=1,
+        )
+        start = weights_of(trainer)
+        results.append(trained(trainer))
+    assert distance(*results) < 1e-6 * distance(start, results[0])
+
+
+def test_a_batch_of_text_alone_says_so(make):
+    trainer = make(PGPO(), rows=digits.rows(4, seed=1))
+    texts = [{**row, "images": []} for row in digits.rows(2, seed=1) for _ in range(4)]
+    trainer.model.train()
+    with pytest.warns(UserWarning, match="step 1: no row of the batch has an image"):
+        output = trainer._generate_and_score_completions(texts)
+    assert output["advantages"].shape == output["completion_mask"].shape
 
 
 def test_metrics_and_tokens_are_written(make, tiny):

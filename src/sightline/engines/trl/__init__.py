@@ -1,6 +1,7 @@
-"""TRL's GRPOTrainer with token-level credit: one wrapped method, and none of its loss copied."""
+"""TRL's GRPOTrainer with token-level credit and exact resume, and none of its loss copied."""
 
 from .callbacks import show_readable_progress
+from .guards import StopOnSignal
 from .trainer import PerceptionGRPOTrainer
 
-__all__ = ["PerceptionGRPOTrainer", "show_readable_progress"]
+__all__ = ["PerceptionGRPOTrainer", "StopOnSignal", "show_readable_progress"]

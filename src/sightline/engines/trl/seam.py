@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import transformers
 import trl
+from PIL import Image
 from trl import GRPOTrainer
 
 from ...algorithms.base import Algorithm, ViewScores, checked_weights
@@ -40,6 +42,12 @@ WRAPPED = {
         "image_position_ids",
     ],
     "_compute_loss": ["self", "model", "inputs"],
+    "_generate": ["self", "prompts"],
+    "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+    "_get_train_sampler": ["self", "dataset"],
+    "_get_output_dir": ["self", "trial"],
+    "_save_checkpoint": ["self", "model", "trial"],
+    "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
 }
 # What TRL calls a model with beside the text: in the families that can be scored, and in others.
 PICTURES = (
@@ -59,8 +67,9 @@ def check_methods() -> None:
         found = list(inspect.signature(method).parameters) if method else None
         if found != expected:
             raise ImportError(
-                f"trl {trl.__version__} is not supported: GRPOTrainer.{name} takes {found}, "
-                f"expected {expected}. Tested with trl {', '.join(TESTED)}: "
+                f"trl {trl.__version__} with transformers {transformers.__version__} is not "
+                f"supported: GRPOTrainer.{name} takes {found}, expected {expected}. Tested with "
+                f"trl {', '.join(TESTED)} and transformers 5.23.0: "
                 f"pip install 'trl=={TESTED[-1]}'"
             )
 
@@ -129,6 +138,53 @@ def suppress_image_tokens(trainer: Any) -> None:
     suppressed = {token for token in (*ids, *asked) if token is not None}
     trainer.generation_config.suppress_tokens = sorted(suppressed)
     trainer.generation_kwargs["suppress_tokens"] = trainer.generation_config.suppress_tokens
+
+
+def allow_rows_without_image(trainer: Any) -> None:
+    """Keep slices of text rows from the vision tower, which cannot take no patches (T48)."""
+
+    def drop_empty(_module: torch.nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        pixels = kwargs.get("pixel_values")
+        if pixels is not None and not len(pixels):
+            images = set(PICTURES) - {"mm_token_type_ids"}
+            kwargs = {name: value for name, value in kwargs.items() if name not in images}
+        return args, kwargs
+
+    trainer.model.register_forward_pre_hook(drop_empty, with_kwargs=True)
+
+
+def empty_for_none(generated: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What TRL generated, with [] for the images of a text row, where its processor fails on None.
+
+    The images are whichever member is a list with lists of pictures: their place has changed.
+    """
+    return tuple(
+        [[] if images is None else images for images in member]
+        if isinstance(member, list) and any(_holds_pictures(images) for images in member)
+        else member
+        for member in generated
+    )
+
+
+def _holds_pictures(images: Any) -> bool:
+    return isinstance(images, list) and bool(images) and isinstance(images[0], Image.Image)
+
+
+def not_finite(mask: torch.Tensor, *tables: torch.Tensor | None) -> torch.Tensor:
+    """`(B,)`: rows with a value of any table, on a real token, that is NaN or infinite."""
+    rows = torch.zeros(len(mask), dtype=torch.bool, device=mask.device)
+    for table in tables:
+        if table is not None:
+            rows |= (~table.isfinite() & mask).any(1)
+    return rows
+
+
+def strange_rows(inputs: Mapping[str, Any], log_probs: torch.Tensor | None) -> list[str]:
+    """The ids of the rows that make a loss not finite."""
+    mask, advantages = inputs["completion_mask"].bool(), inputs["advantages"]
+    wide = advantages if advantages.ndim == 2 else advantages[:, None].expand(mask.shape)
+    found = not_finite(mask, wide, log_probs).tolist()
+    return [name for name, strange in zip(inputs["row_ids"], found, strict=True) if strange]
 
 
 def read(output: Mapping[str, Any]) -> Encoded:

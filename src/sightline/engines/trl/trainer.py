@@ -1,5 +1,6 @@
 """The trainer: TRL's rollouts and loss, with advantages that differ from token to token."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from ...views import PixelView
 from ...weight_metrics import weight_metrics
 from . import seam
 from .callbacks import MetricsFile
+from .guards import SkipNonFinite
 from .resume import ResumableGRPOTrainer
 
 
@@ -44,6 +46,7 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
     args: GRPOConfig
     model: Any
     num_generations: int
+    _infinite_rewards: Tensor  # `(B,)`, of the last rollout batch
 
     def __init__(
         self,
@@ -67,13 +70,36 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
         self._scored: Scored | None = None
         self._log_probs: Tensor | None = None  # of the loss in the making, with gradient
         self.run_folder = Path(str(self.args.output_dir))
+        self.strange_rows: list[str] = []  # whose loss was not finite, until a step is skipped
+        self.args.logging_nan_inf_filter = False  # it would log the mean of the steps before
         self.add_callback(MetricsFile(self.run_folder))
+        self.add_callback(SkipNonFinite(self))
+        seam.allow_rows_without_image(self)
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        return seam.empty_for_none(super()._generate(*args, **kwargs))
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Any]:
-        views = self.algorithm.views()
-        if not views or not self.model.training:  # plain GRPO, or evaluation
+        if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        check_rows(inputs[:: self.num_generations])  # TRL repeats each row for its group
+        if self.algorithm.views():
+            output = self._score_rollout(inputs)
+        else:  # plain GRPO
+            output = super()._generate_and_score_completions(inputs)
+        # TRL would make 0 of the advantages of its group
+        output["advantages"][self._infinite_rewards] = float("nan")
+        output["row_ids"] = [str(row.get("id", index)) for index, row in enumerate(inputs)]
+        return output
+
+    def _calculate_rewards(self, inputs: list[dict], *args: Any, **kwargs: Any) -> Tensor:
+        rewards = super()._calculate_rewards(inputs, *args, **kwargs)
+        first = self.accelerator.process_index * len(inputs)
+        self._infinite_rewards = rewards[first : first + len(inputs)].isinf().any(1)
+        return rewards
+
+    def _score_rollout(self, inputs: list[dict]) -> dict[str, Any]:
+        """TRL's rollout batch with its advantages spread over tokens."""
+        self._check_images(inputs[:: self.num_generations])  # TRL repeats each row for its group
         scored_before = self.scoring_seconds
         hands_over = seam.needs_old_log_probs(self) and seam.has_float32_head(self)
         self._rows, self._scored = inputs if hands_over else None, None
@@ -105,7 +131,11 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
             metrics["dependency/noise_floor"] = scored.noise_floor
             self._record(inputs, responses, scored, weights, output["advantages"], seen)
         seam.log(self, metrics)
-        output["advantages"] = spread(output["advantages"], weights)
+        # a score that is not finite has made no weight: it fails the loss, and the step is skipped
+        tables = (table for view in scored.views.values() for table in (view.log_ratio, view.kl))
+        broken = seam.not_finite(responses.mask, *tables)
+        advantages = output["advantages"].masked_fill(broken, float("nan"))
+        output["advantages"] = spread(advantages, weights)
         return output
 
     def _get_per_token_logps_and_entropies(
@@ -128,9 +158,26 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss = super()._compute_loss(model, inputs)
         log_probs, self._log_probs = self._log_probs, None
+        if not loss.isfinite():
+            self.strange_rows += seam.strange_rows(inputs, log_probs)
         if log_probs is None or not self.entropy_penalty:
             return loss
         return loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+
+    def _check_images(self, rows: list[dict]) -> None:
+        without = [row for row in rows if not pictures_of(row)]
+        if len(without) == len(rows):
+            warnings.warn(
+                f"step {self.state.global_step + 1}: no row of the batch has an image, so that "
+                "every token weighs 1",
+                stacklevel=2,
+            )
+        if without and self.accelerator.num_processes > 1:
+            if not self.args.ddp_find_unused_parameters:
+                raise ValueError(
+                    f"row {without[0].get('id', '?')!r} has no image, and a process without images "
+                    "would leave the vision tower out: set ddp_find_unused_parameters=True"
+                )
 
     def _score(self, rows: list[dict], responses: Encoded, wanted: Tensor | None) -> Scored:
         views = self.algorithm.views()
@@ -185,10 +232,9 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
 
 
 def check_rows(rows: Sequence[dict]) -> None:
-    """Raise unless every row has an image that can be read, naming the row that has not."""
-    for index, row in enumerate(rows):
-        if not pictures_of(row):
-            raise ValueError(
-                f"row {row.get('id', index)!r} has no image: trl 1.16 cannot mix rows with and "
-                "without images yet; give it one or remove it"
-            )
+    """Raise unless every image can be read, naming the row, and there is one at all."""
+    if not [row for row in rows if pictures_of(row)]:
+        raise ValueError(
+            "no row of the training data has an image, in a column images or image: every token "
+            "would weigh 1, as in plain GRPO"
+        )

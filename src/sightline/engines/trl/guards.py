@@ -1,0 +1,75 @@
+"""What stops a run before it does harm: gradients that are not finite, and SIGTERM."""
+
+import signal
+import threading
+import warnings
+from typing import Any
+
+import torch
+from transformers import TrainerCallback
+
+
+class SkipNonFinite(TrainerCallback):
+    """Skips a step whose gradient is not finite, before the optimizer moves.
+
+    Weights and optimizer then stay as they are, bit for bit; the learning rate goes on.
+
+    Args:
+        trainer: its `strange_rows` are named.
+        patience: steps skipped in a row at which to give up.
+    """
+
+    def __init__(self, trainer: Any, patience: int = 3):
+        self.trainer, self.patience, self.in_a_row = trainer, patience, 0
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        # Every process sees the same gradients, and so decides the same.
+        if torch.nn.utils.get_total_norm(gradients).isfinite():
+            self.in_a_row = 0
+            return
+        self.in_a_row += 1
+        rows = ", ".join(sorted(set(self.trainer.strange_rows))) or "none found on this process"
+        self.trainer.strange_rows.clear()
+        where = f"step {state.global_step + 1}: the gradient is not finite; rows at fault: {rows}"
+        if self.in_a_row >= self.patience:
+            raise FloatingPointError(
+                f"{where}. Stopped after {self.in_a_row} such steps in a row; checkpoints before "
+                "them are whole"
+            )
+        warnings.warn(f"{where}. The step is skipped", stacklevel=2)
+        for parameter in model.parameters():
+            parameter.grad = None  # an optimizer passes over what has none; zeros would move it
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGTERM, saves after the step at hand and ends the training.
+
+    Args:
+        trainer: processes agree on the step through it.
+    """
+
+    def __init__(self, trainer: Any):
+        self.trainer, self.stopped, self._asked = trainer, False, False
+        self._before: Any = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if threading.current_thread() is threading.main_thread():  # others cannot handle signals
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        accelerator = self.trainer.accelerator
+        asked = torch.tensor(float(self._asked), device=accelerator.device)
+        if accelerator.num_processes > 1:
+            asked = accelerator.reduce(asked, "sum")
+        if asked > 0:
+            self.stopped = control.should_save = control.should_training_stop = True
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def _ask(self, *_: Any) -> None:
+        self._asked = True

@@ -1,0 +1,123 @@
+"""Steps that must not be taken, and runs that are asked to stop."""
+
+import os
+import signal
+
+import pytest
+from test_trl import make, same, weights_of  # noqa: F401
+from transformers import TrainerCallback
+
+from sightline import PGPO, Algorithm, checkpoints
+from sightline.engines.trl.guards import StopOnSignal
+from sightline.tasks import digits
+
+
+class Watch(TrainerCallback):
+    """Remembers the weights before and after each step, and acts before one of them."""
+
+    def __init__(self, trainer, at=None, act=None):
+        self.trainer, self.at, self.act, self.seen = trainer, at, act, []
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self.seen.append(weights_of(self.trainer))
+        if state.global_step == self.at:
+            self.act()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("site", ["score", "kl", "log-prob"])
+def test_a_step_that_is_not_finite_is_skipped_and_its_row_named(make, monkeypatch, site, value):  # noqa: F811
+    rows = [{**row, "id": f"row-{i}"} for i, row in enumerate(digits.rows(4, seed=1))]
+    estimator = "kl" if site == "kl" else "k3"
+    trainer = make(PGPO(estimator=estimator), rows=rows, max_steps=3)
+    sampled = []
+    if site == "log-prob":
+        original = type(trainer)._get_per_token_logps_and_entropies
+
+        def log_probs(self, model, *args, **kwargs):
+            found = original(self, model, *args, **kwargs)
+            if self.state.global_step == 1 and found[0].requires_grad:
+                spoiled = found[0] + 0 * found[0]
+                spoiled[5, 0] = spoiled[5, 0] * value
+                self._log_probs = spoiled
+                return spoiled, *found[1:]
+            return found
+
+        monkeypatch.setattr(type(trainer), "_get_per_token_logps_and_entropies", log_probs)
+    else:
+        score = trainer._score
+
+        def spoiled_scores(*args):
+            scored = score(*args)
+            if trainer.state.global_step == 1:
+                blind = scored.views["blind"]
+                (blind.log_ratio if site == "score" else blind.kl)[5, 0] = value
+            return scored
+
+        monkeypatch.setattr(trainer, "_score", spoiled_scores)
+    original_rollout = trainer._score_rollout
+    monkeypatch.setattr(
+        trainer,
+        "_score_rollout",
+        lambda inputs: sampled.append([row["id"] for row in inputs]) or original_rollout(inputs),
+    )
+    watch = Watch(trainer)
+    trainer.add_callback(watch)
+
+    with pytest.warns(UserWarning, match=r"step 2: the gradient is not finite; .* skipped") as told:
+        trainer.train()
+
+    after = weights_of(trainer)
+    first, second, third = watch.seen
+    assert not same(first, second)
+    assert same(second, third)  # bit for bit
+    assert not same(third, after)
+    assert all(p.isfinite().all() for p in after.values())
+    sentence = next(str(w.message) for w in told if w.category is UserWarning)
+    named = sentence.split("rows at fault: ")[1].split(". The")[0]
+    # where log-probs are spoiled, the row is the sixth after TRL's shuffle
+    assert named in (sampled[1] if site == "log-prob" else [sampled[1][5]])
+
+
+def test_three_such_steps_in_a_row_end_the_run(make):  # noqa: F811
+    trainer = make(Algorithm(), max_steps=9)
+    trainer.reward_funcs = [lambda completions, **kw: [float("inf")] + [0.0] * 7]
+    watch = Watch(trainer)
+    trainer.add_callback(watch)
+    with (
+        pytest.warns(UserWarning, match="not finite"),
+        pytest.raises(FloatingPointError, match=r"step 3: .* Stopped after 3 such steps in a row"),
+    ):
+        trainer.train()
+    assert len(watch.seen) == 3
+    assert same(watch.seen[0], weights_of(trainer))
+
+
+def test_a_sound_step_in_between_starts_the_count_anew(make):  # noqa: F811
+    trainer = make(Algorithm(), max_steps=5)
+    infinite = [True, True, False, True, True]
+
+    def reward(completions, **columns):
+        worst = float("inf") if infinite[trainer.state.global_step] else 1.0
+        return [worst] + [0.0] * 7
+
+    trainer.reward_funcs = [reward]
+    with pytest.warns(UserWarning, match="not finite"):
+        trainer.train()
+    assert trainer.state.global_step == 5
+
+
+def test_sigterm_saves_after_the_step_at_hand_and_ends(make):  # noqa: F811
+    trainer = make(PGPO(), max_steps=5)
+    stop = StopOnSignal(trainer)
+    trainer.add_callback(stop)
+    trainer.add_callback(Watch(trainer, at=1, act=lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    before = signal.getsignal(signal.SIGTERM)
+
+    trainer.train()
+
+    assert stop.stopped
+    assert trainer.state.global_step == 2
+    saved = trainer.run_folder / "checkpoint-2"
+    assert checkpoints.damage(saved) is None
+    assert signal.getsignal(signal.SIGTERM) is before
