@@ -25,7 +25,7 @@ def test_metrics_by_hand():
     assert found["weights/effective_tokens"] == pytest.approx((1.6 + 2) / 2)
     assert found["weights/top10_share"] == pytest.approx((0.75 + 0.5) / 2)
     assert found["dependency/mean"] == pytest.approx(0.306853 / 4 / 2, rel=1e-5)
-    assert found["dependency/nan"] == 1
+    assert found["dependency/not_finite"] == 1
 
 
 def test_a_spike_is_one_effective_token():
@@ -51,4 +51,7 @@ def test_no_response_no_metrics():
 def test_a_nan_in_the_exact_kl_is_counted_too():
     kl = torch.tensor([[NAN, 1.0]])
     scores = {"blind": ViewScores(torch.zeros(1, 2), kl)}
-    assert weight_metrics(torch.ones(1, 2), scores, torch.ones(1, 2).bool())["dependency/nan"] == 1
+    assert (
+        weight_metrics(torch.ones(1, 2), scores, torch.ones(1, 2).bool())["dependency/not_finite"]
+        == 1
+    )

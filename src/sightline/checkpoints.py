@@ -60,9 +60,21 @@ def publish(draft: Path, final: Path) -> None:
 
 
 def prune(run: Path, keep: int | None) -> None:
-    """Remove all but the `keep` newest checkpoints of a run; None keeps them all."""
-    for folder in [] if keep is None else _checkpoints(run)[keep:]:
+    """Remove all but the `keep` newest checkpoints of a run; None or 0 keeps them all."""
+    for folder in _checkpoints(run)[keep:] if keep and keep > 0 else []:
         shutil.rmtree(folder)
+
+
+def set_aside_after(run: Path, step: int) -> None:
+    """Rename the checkpoints of later steps: a run that goes on at `step` parts from them.
+
+    They are damaged, or of a past that will not be; left in place they would be the newest.
+    """
+    for folder in _checkpoints(run):
+        if int(folder.name.split("-")[1]) > step:
+            aside = folder.with_name(f"{folder.name}.aside")
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(folder, aside)
 
 
 def damage(folder: Path) -> str | None:

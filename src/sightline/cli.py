@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="train a tiny VLM on this machine and write a report", allow_abbrev=False
     )
     demo.add_argument("--algorithm", default="pgpo", help=f"one of: {', '.join(ALGORITHMS)}")
-    demo.add_argument("--seed", type=int, default=0, help="of everything that is drawn")
+    demo.add_argument("--seed", type=_natural, default=0, help="of everything that is drawn")
     demo.add_argument("--steps", type=_positive, default=60, help="of reinforcement learning")
     demo.add_argument("--output-dir", type=Path, help="a new folder; default: a free one in runs/")
     demo.add_argument(
@@ -92,8 +92,16 @@ def _report(args: argparse.Namespace) -> None:
     print(write_report(args.folder))
 
 
+def _natural(text: str) -> int:
+    return _at_least(0, text)
+
+
 def _positive(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
     return value

@@ -21,7 +21,7 @@ from .rewards import exact_answer
 from .scoring import score_views
 from .tasks import digits
 from .token_labels import label_tokens
-from .train import TINY_SETTINGS, description, reinforce
+from .train import TINY_SETTINGS, build_trainer, description, reinforce
 from .views import Blind
 from .warm_start import WarmStart, load_warm_model
 
@@ -60,7 +60,7 @@ def run_demo(
     batch, group = (TINY_SETTINGS[f] for f in ("per_device_train_batch_size", "num_generations"))
     say(f"3/5  {name.upper()}: {steps} steps of {batch} responses")
     rows = digits.rows(steps * batch // group, seed=seed, split="rl")
-    scoring_seconds = reinforce(model, processor, algorithm, rows, args)
+    scoring_seconds = reinforce(build_trainer(model, processor, algorithm, rows, args))
     clock.append(perf_counter())
 
     say(f"4/5  {HELD_OUT} held-out questions, after")

@@ -76,6 +76,10 @@ def encode(processor: Any, rows: Sequence[dict], responses: Sequence[str] | None
 
     A response is tokenized as given and closed with the end-of-turn token, as a sampled one is.
     """
+    if not rows:
+        raise ValueError("encode needs at least one row, got none")
+    if responses is not None and len(responses) != len(rows):
+        raise ValueError(f"there must be a response per row, got {len(responses)} for {len(rows)}")
     pictures = [pictures_of(row) for row in rows]
     text = processor.apply_chat_template(
         [_with_placeholders(row["prompt"], len(p)) for row, p in zip(rows, pictures, strict=True)],

@@ -80,9 +80,10 @@ def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if line.endswith("\n") and wanted(json.loads(line)):
-            kept.append(line)
+    # not splitlines(), which cuts at U+2028 too, and so inside of responses
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:
+        if wanted(json.loads(line)):
+            kept.append(line + "\n")
     draft = path.with_name(path.name + ".tmp")
     draft.write_text("".join(kept), encoding="utf-8")
     os.replace(draft, path)

@@ -14,15 +14,17 @@ from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
+from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .algorithms.base import ViewScores
 from .core.divergence import compare_views, token_log_probs
+from .core.masked import check_mask
 from .encoding import Encoded, pictures_of
 from .families import Family, family_of
 from .view_inputs import ViewInputs
-from .views import Blind, View
+from .views import Blind, OtherImage, View
 
 
 class Scored(NamedTuple):
@@ -31,8 +33,8 @@ class Scored(NamedTuple):
     Args:
         log_probs: in nats, under the policy as it is; 0 on padding.
         views: one `ViewScores` per view asked for; exactly 0 on padding and for rows without image.
-        noise_floor: how far log-probs and the log-ratios of `Blind` move, in nats, when a few rows
-            are scored again in other batches; what lies below says nothing. NaN if not measured.
+        noise_floor: how far log-probs and log-ratios move, in nats, when a few rows are scored
+            again in other batches; what lies below says nothing. NaN if not measured.
     """
 
     log_probs: Float[Tensor, "B T"]
@@ -65,6 +67,11 @@ class Draws(NamedTuple):
             responses.append(seen[prompt])
             seen[prompt] += 1
         return cls(seed, step, prompts, responses)
+
+    def select(self, rows: Sequence[int]) -> "Draws":
+        """Those of these rows."""
+        prompts = [self.prompts[row] for row in rows]
+        return self._replace(prompts=prompts, responses=[self.responses[row] for row in rows])
 
 
 @torch.no_grad()
@@ -100,7 +107,12 @@ def score_views(
             than padding does.
         noise_rows: how many rows are scored twice to measure the noise floor.
     """
-    inner = _pretrained(model)
+    if chunk_rows < 1:
+        raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
+    if not isinstance(views, Mapping):
+        raise ValueError(f"views must map names to views, got a {type(views).__name__}")
+    check_mask(responses.mask)
+    inner = pretrained(model)
     family = check_responses(inner, responses)
     _check_lengths(len(responses.mask), wanted, draws)
     change = ViewInputs(inner, family, responses, processor, draws)
@@ -150,8 +162,11 @@ def score_views(
     repeated = score_views(
         model,
         responses.select(again),
-        {name: view for name, view in views.items() if isinstance(view, Blind)},
+        # another row's image would be another one among so few
+        {name: view for name, view in views.items() if not isinstance(view, OtherImage)},
         temperature=temperature,
+        processor=processor,
+        draws=draws and draws.select(again),
         chunk_rows=1 if chunk_rows > 1 else len(again),
         packed=packed,
     )
@@ -223,7 +238,12 @@ def _chunks(
 
 
 def _hash(row: Mapping[str, Any]) -> str:
-    digest = blake2b(json.dumps(row["prompt"], sort_keys=True, default=str).encode())
+    def plain(value: Any) -> str:
+        if isinstance(value, Image.Image):  # of which str() gives the place in memory
+            return blake2b(value.tobytes()).hexdigest()
+        raise ValueError(f"a prompt with a {type(value).__name__} needs an id: give its row one")
+
+    digest = blake2b(json.dumps(row["prompt"], sort_keys=True, default=plain).encode())
     for picture in pictures_of(row):
         digest.update(repr(picture.size).encode() + picture.tobytes())
     return digest.hexdigest()
@@ -296,7 +316,7 @@ def _head(model: PreTrainedModel) -> nn.Linear:
     return head
 
 
-def _pretrained(model: nn.Module) -> PreTrainedModel:
+def pretrained(model: nn.Module) -> PreTrainedModel:
     """The Hugging Face model inside any wrapper."""
     for module in model.modules():
         if isinstance(module, PreTrainedModel):

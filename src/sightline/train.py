@@ -5,19 +5,25 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from transformers import AutoProcessor
+from transformers import AutoConfig, AutoProcessor
 from trl import GRPOConfig, TrlParser
 
 from . import tasks
 from .algorithms import ALGORITHMS, Algorithm, algorithm_class
 from .checkpoints import check_same_run, newest_whole
-from .engines.trl import PerceptionGRPOTrainer, StopOnSignal, show_readable_progress
+from .engines.trl import (
+    DynamicSampling,
+    PerceptionGRPOTrainer,
+    StopOnSignal,
+    show_readable_progress,
+)
+from .families import family_of
 from .flags import unknown_flag
 from .process import quiet_libraries, use_threads
 from .records import (
@@ -67,6 +73,16 @@ class RunArguments:
     entropy_penalty: float = field(
         default=0.0, metadata={"help": "coefficient of the mean of -log p, as in VPPO's code: 0.06"}
     )
+    dynamic_sampling_rounds: int = field(
+        default=0,
+        metadata={"help": "sample until groups differ in reward, for so many rounds; 0 for not"},
+    )
+    dynamic_sampling_reward: str | None = field(
+        default=None, metadata={"help": "the reward that must differ; by default their sum"}
+    )
+    dynamic_sampling_short: str = field(
+        default="keep", metadata={"help": "if rounds run out: keep, skip or error"}
+    )
     threads: int = field(default=2, metadata={"help": "CPU threads; numbers depend on it"})
 
 
@@ -86,7 +102,10 @@ def train(argv: Sequence[str]) -> None:
         argv, return_remaining_strings=True
     )
     if unknown:
-        raise ValueError(unknown_flag(unknown[0], parser._option_string_actions))
+        raise ValueError(_unknown(unknown[0], name, parser))
+    for flag in ("rows", "threads"):
+        if getattr(run, flag) < 1:
+            raise ValueError(f"--{flag} must be at least 1, got {getattr(run, flag)}")
     task = tasks.load(run.task)
     use_threads(run.threads)
     # The warm-started tiny model answers in the format by itself; others have to be told.
@@ -98,27 +117,40 @@ def train(argv: Sequence[str]) -> None:
         "task": run.task,
         "rows": run.rows,
         "entropy_penalty": run.entropy_penalty,
+        "dynamic_sampling": {
+            "rounds": run.dynamic_sampling_rounds,
+            "reward": run.dynamic_sampling_reward,
+            "short": run.dynamic_sampling_short,
+        },
         "data_sha256": task.fingerprint(),
     }
     folder = Path(str(args.output_dir))
-    checkpoint = _open(folder, description(algorithm, name, args, about), args)
+    content = description(algorithm, name, args, about)
+    checkpoint = _open(folder, content, args)
+    rounds = run.dynamic_sampling_rounds
+    sampling = rounds and DynamicSampling(
+        rounds, run.dynamic_sampling_reward, run.dynamic_sampling_short
+    )
+    trainer = build_trainer(
+        model,
+        processor,
+        algorithm,
+        rows,
+        args,
+        entropy_penalty=run.entropy_penalty,
+        dynamic_sampling=sampling or None,
+    )
+    if checkpoint is None:  # not before: a request that fails leaves an empty folder
+        write_json(folder / "run.json", content)
     with telling_what_is_kept(folder):
-        reinforce(
-            model,
-            processor,
-            algorithm,
-            rows,
-            args,
-            checkpoint=checkpoint,
-            entropy_penalty=run.entropy_penalty,
-        )
+        reinforce(trainer, checkpoint)
     print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
 
 
 def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | None:
     """Make `folder` for a new run, or find in it where `--resume_from_checkpoint` goes on."""
     if not args.resume_from_checkpoint:
-        write_json(new_run_folder(folder) / "run.json", content)
+        new_run_folder(folder)
         return None
     begun = check_same_run(folder, content)
     if args.resume_from_checkpoint == "newest":
@@ -130,25 +162,18 @@ def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | Non
     return checkpoint
 
 
-def reinforce(
+def build_trainer(
     model: Any,
     processor: Any,
     algorithm: Algorithm,
     rows: list[dict],
     args: GRPOConfig,
-    checkpoint: Path | None = None,
     **options: Any,
-) -> float:
-    """Train `model` on `rows` and save it as `checkpoint` in the run folder.
-
-    On SIGTERM it saves a checkpoint after the step at hand and leaves with exit code 143.
+) -> PerceptionGRPOTrainer:
+    """The trainer of `model` on `rows`, rewarded for the answer and its format.
 
     Args:
-        checkpoint: where to go on, or None to begin.
         options: of `PerceptionGRPOTrainer`.
-
-    Returns:
-        The seconds spent on scoring views.
     """
     trainer = PerceptionGRPOTrainer(
         model=model,
@@ -160,6 +185,20 @@ def reinforce(
         **options,
     )
     show_readable_progress(trainer)
+    return trainer
+
+
+def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) -> float:
+    """Train, and save the model as `checkpoint` in the run folder.
+
+    On SIGTERM it saves a checkpoint after the step at hand and leaves with exit code 143.
+
+    Args:
+        checkpoint: where to go on, or None to begin.
+
+    Returns:
+        The seconds spent on scoring views.
+    """
     stop = StopOnSignal(trainer)
     trainer.add_callback(stop)
     trainer.train(checkpoint and str(checkpoint))
@@ -184,6 +223,18 @@ def description(
         "versions": environment(),
         "settings": args.to_sanitized_dict(),
     }
+
+
+def _unknown(flag: str, name: str, parser: argparse.ArgumentParser) -> str:
+    """What to say about a flag that this command does not have."""
+    owners = [
+        other
+        for other in ALGORITHMS
+        if flag.lstrip("-").split("=")[0] in {f.name for f in fields(algorithm_class(other))}
+    ]
+    if owners:
+        return f"{flag} is a flag of --algorithm {' or '.join(owners)}, not of {name}"
+    return unknown_flag(flag, parser._option_string_actions)
 
 
 def _first_look(argv: Sequence[str]) -> tuple[str, str]:
@@ -221,12 +272,16 @@ def command_line() -> str:
 
 
 def check_model(name: str) -> None:
-    """Raise unless `name` is tiny, a folder with a model, or could be one of the Hub."""
+    """Raise unless `name` is tiny, or a folder or a place on the Hub with a model of a family."""
     is_path = name.startswith((".", "/", "~")) or name.count("/") != 1
     if name != "tiny" and is_path and not (Path(name).expanduser() / "config.json").is_file():
         raise FileNotFoundError(
             f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
             "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
+        )
+    if name != "tiny":
+        family_of(
+            AutoConfig.from_pretrained(Path(name).expanduser() if is_path else name).model_type
         )
 
 

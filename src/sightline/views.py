@@ -1,7 +1,7 @@
 """What the model gets to see of the image.
 
 A view never changes the text, the position ids, the size of an image or the response that is
-scored. Views that change pixels are functions of one image and one seed; what the seed is made of
+scored. A `PixelView` is a function of one image and one seed; what the seed is made of
 (`draw_seed`) survives shuffling, resuming and another number of processes.
 """
 
@@ -184,7 +184,7 @@ class Gray(PixelView):
 class OtherImage(View):
     """The image of the next row that has another one, resized to this one's place: a control.
 
-    It needs a batch in which not all rows show the same image.
+    It needs a batch in which not all rows show the same image, and hangs on the order of its rows.
     """
 
 

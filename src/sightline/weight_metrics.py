@@ -20,7 +20,7 @@ def weight_metrics(
     equally weighted tokens would have the same sum of squares, ``(sum w)^2 / sum w^2``;
     `weights/top10_share` the part of a response's weight that its heaviest tenth of tokens holds;
     `dependency/mean` the sampled KL per token, in nats, under the algorithm's first view;
-    `dependency/nan` how many scores of any view were NaN.
+    `dependency/not_finite` how many scores of any view were NaN or infinite.
     """
     filled = mask.any(1)
     if not filled.any():
@@ -43,5 +43,6 @@ def weight_metrics(
     if kept:
         dependency = kept[0].dependency(mask)
         metrics["dependency/mean"] = response_mean(dependency, mask).mean().item()
-        metrics["dependency/nan"] = float(sum(score.count_nan(mask) for score in kept))
+        broken = sum(score.not_finite(mask).sum().item() for score in kept)
+        metrics["dependency/not_finite"] = float(broken)
     return metrics

@@ -174,9 +174,9 @@ def test_a_nan_score_counts_as_zero_and_is_counted():
     kl[0, 1] = NAN
     assert ViewScores(X, kl).dependency(REAL, "kl")[0, 1].item() == 0
     # NaN on padding is none: x has one on a real token, kl another
-    assert ViewScores(X).count_nan(REAL) == 1
-    assert ViewScores(X, kl).count_nan(REAL) == 2
-    assert ViewScores(torch.zeros(1, 5), KL).count_nan(REAL) == 0
+    assert ViewScores(X).not_finite(REAL).sum() == 1
+    assert ViewScores(X, kl).not_finite(REAL).sum() == 2
+    assert ViewScores(torch.zeros(1, 5), KL).not_finite(REAL).sum() == 0
 
 
 def test_dependency_that_cannot_be_read_raises():

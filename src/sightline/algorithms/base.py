@@ -27,6 +27,9 @@ class ViewScores:
     kl: Float[Tensor, "B T"] | None = None
 
     def __post_init__(self):
+        for name, table in (("log_ratio", self.log_ratio), ("kl", self.kl)):
+            if not (torch.is_tensor(table) or (name == "kl" and table is None)):
+                raise ValueError(f"{name} must be a tensor, (B, T), got a {type(table).__name__}")
         if self.log_ratio.ndim != 2:
             raise ValueError(
                 f"log_ratio must be one per token, (B, T), got {tuple(self.log_ratio.shape)}"
@@ -46,7 +49,7 @@ class ViewScores:
     ) -> Float[Tensor, "B T"]:
         """How much each token depends on what the view hides, in nats: a constant, at least 0.
 
-        0 on padding, and 0 where the score is NaN (``count_nan`` tells how often). A row without
+        0 on padding, and 0 where the score is NaN (``not_finite`` tells where). A row without
         an image was given scores of exactly 0 and so has no dependency anywhere.
 
         Args:
@@ -80,12 +83,12 @@ class ViewScores:
             scored = scored | (self.kl.abs() > 0)
         return (scored & mask).any(1)
 
-    def count_nan(self, mask: Bool[Tensor, "B T"]) -> int:
-        """How many real tokens have a NaN score, to be logged: each of them counts as 0."""
-        broken = self.log_ratio.isnan()
+    def not_finite(self, mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B T"]:
+        """Real tokens with a score that is NaN, and counts as 0, or infinite, and is clamped."""
+        broken = ~self.log_ratio.isfinite()
         if self.kl is not None:
-            broken = broken | self.kl.isnan()
-        return int((broken & mask).sum())
+            broken = broken | ~self.kl.isfinite()
+        return broken & mask
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ class Algorithm:
             scores: one entry per name in ``views()``, over the whole generation batch.
             mask: True on real response tokens.
         """
+        check_mask(mask)
         return mask.float()
 
 
@@ -174,6 +178,12 @@ def check_views(scores: Mapping[str, ViewScores], needed: Iterable[str]) -> None
             f"scores lack {missing}: needed {sorted(needed)}, got {sorted(scores)}; "
             "score every view in algorithm.views()"
         )
+    for name in needed:
+        if not isinstance(scores[name], ViewScores):
+            raise ValueError(
+                f"scores[{name!r}] must be ViewScores, got a {type(scores[name]).__name__}: wrap "
+                "log-ratios as ViewScores(log_ratio)"
+            )
 
 
 def _check_weights(weights: Float[Tensor, "..."], mask: Bool[Tensor, "B T"]) -> None:

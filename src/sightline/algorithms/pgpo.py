@@ -101,8 +101,8 @@ class PGPO(Algorithm):
         self, importance: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
     ) -> Float[Tensor, "B 1"]:
         """The importance from which a token of each response is boosted."""
-        if not self.quantile:
-            return torch.full_like(importance[:, :1], self.threshold)
+        if not self.quantile or not importance.shape[1]:
+            return importance.new_full((len(importance), 1), self.threshold)
         ascending = keep_real(importance, mask, inf).sort(1).values
         place = [min(floor(round(n * self.threshold, 9)), n - 1) for n in mask.sum(1).tolist()]
         return ascending.gather(1, torch.tensor(place, device=mask.device).clamp(min=0)[:, None])

@@ -1,7 +1,8 @@
 """TRL's GRPOTrainer with token-level credit and exact resume, and none of its loss copied."""
 
 from .callbacks import show_readable_progress
+from .dynamic_sampling import DynamicSampling
 from .guards import StopOnSignal
 from .trainer import PerceptionGRPOTrainer
 
-__all__ = ["PerceptionGRPOTrainer", "StopOnSignal", "show_readable_progress"]
+__all__ = ["DynamicSampling", "PerceptionGRPOTrainer", "StopOnSignal", "show_readable_progress"]

@@ -40,8 +40,25 @@ class SkipNonFinite(TrainerCallback):
                 "them are whole"
             )
         warnings.warn(f"{where}. The step is skipped", stacklevel=2)
-        for parameter in model.parameters():
-            parameter.grad = None  # an optimizer passes over what has none; zeros would move it
+        _drop_gradients(model)
+
+
+class SkipShort(TrainerCallback):
+    """Skips a step on batches that dynamic sampling could not fill, where it is told to.
+
+    Args:
+        trainer: its `wants_step` says whether another batch has a part in the step.
+    """
+
+    def __init__(self, trainer: Any):
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(
+        self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
+    ) -> None:
+        if not self.trainer.wants_step:
+            _drop_gradients(model)
+        self.trainer.wants_step = False
 
 
 class StopOnSignal(TrainerCallback):
@@ -73,3 +90,8 @@ class StopOnSignal(TrainerCallback):
 
     def _ask(self, *_: Any) -> None:
         self._asked = True
+
+
+def _drop_gradients(model: torch.nn.Module) -> None:
+    for parameter in model.parameters():
+        parameter.grad = None  # an optimizer passes over what has none; zeros would move it

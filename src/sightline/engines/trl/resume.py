@@ -31,6 +31,7 @@ class ResumableGRPOTrainer(GRPOTrainer):
     run_folder: Path
     _draft: Path | None = None  # where a checkpoint is being written
     _epochs_done = 0  # before the checkpoint that is resumed
+    _refills = 0  # prompts that dynamic sampling has drawn beyond the order of the data
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from the start or from a checkpoint.
@@ -104,6 +105,7 @@ class _Restore(TrainerCallback):
         _restore_rollout(self.trainer, self.checkpoint)
         if state.is_world_process_zero:  # what came after the checkpoint will come again
             done, run = state.global_step, self.trainer.run_folder
+            checkpoints.set_aside_after(run, done)
             keep_lines(run / "metrics.jsonl", lambda line: line["step"] <= done)
             # sampled after that many steps
             keep_lines(run / "tokens.jsonl", lambda line: line["step"] < done)
@@ -129,6 +131,7 @@ def _save_rollout(trainer: Any, folder: Path) -> None:
     content = {
         "processes": trainer.accelerator.num_processes,
         "micro_step": trainer._step,
+        "refills": trainer._refills,
         "rest": rest,
         "metrics": trainer._metrics["train"],
         "loss": trainer._tr_loss.item(),
@@ -154,7 +157,7 @@ def _restore_rollout(trainer: Any, folder: Path) -> None:
     for key, value in (*tensors.items(), *saved["rest"].items()):
         index, name = key.split(".", 1)
         parts.setdefault(int(index), {})[name] = value
-    trainer._step = saved["micro_step"]
+    trainer._step, trainer._refills = saved["micro_step"], saved["refills"]
     trainer._buffered_inputs = [parts[index] for index in sorted(parts)] or None
     trainer._metrics["train"].update(saved["metrics"])
     trainer._tr_loss += saved["loss"]

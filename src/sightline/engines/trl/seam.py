@@ -109,6 +109,10 @@ def check_settings(trainer: Any) -> None:
             "a checkpoint is renamed once it is whole, and the best would not be found; choose it "
             "by metrics.jsonl",
         ),
+        "save_only_model": (
+            args.save_only_model,
+            "such a checkpoint cannot be resumed; take its weights from the finished run",
+        ),
         "push_to_hub": (
             args.push_to_hub,
             "it would upload a checkpoint while it is being renamed; push the finished one",

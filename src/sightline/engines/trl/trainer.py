@@ -13,18 +13,18 @@ from torch import Tensor
 from trl import GRPOConfig
 
 from ...algorithms.base import Algorithm, spread
-from ...encoding import Encoded, pictures_of
+from ...encoding import Encoded, encode, pictures_of
 from ...records import append_lines, save_images, token_records
-from ...scoring import Draws, Scored, score_views
+from ...scoring import Draws, Scored, check_responses, pretrained, score_views
 from ...views import PixelView
 from ...weight_metrics import weight_metrics
 from . import seam
 from .callbacks import MetricsFile
-from .guards import SkipNonFinite
-from .resume import ResumableGRPOTrainer
+from .dynamic_sampling import DynamicSampling, DynamicSamplingTrainer
+from .guards import SkipNonFinite, SkipShort
 
 
-class PerceptionGRPOTrainer(ResumableGRPOTrainer):
+class PerceptionGRPOTrainer(DynamicSamplingTrainer):
     """GRPO whose advantages differ from token to token; TRL's own loss does the rest.
 
     With `Algorithm()` it trains bit for bit like `GRPOTrainer`. Beside TRL's own files it writes
@@ -39,6 +39,7 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
             It is not the entropy: on tokens drawn from the whole policy that is being updated its
             expected gradient is 0, and under top-p or on older samples it pushes the policy
             towards what was sampled (T39). For `loss_type="dapo"`, whose mean it shares.
+        dynamic_sampling: whether and how to go on sampling until groups differ in reward.
         train_dataset: as TRL takes it, or a list of rows.
         args, kwargs: TRL's own.
     """
@@ -53,15 +54,18 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
         *args: Any,
         algorithm: Algorithm,
         entropy_penalty: float = 0.0,
+        dynamic_sampling: DynamicSampling | None = None,
         train_dataset: Any = None,
         **kwargs: Any,
     ):
         seam.check_methods()
+        example = None
         if isinstance(train_dataset, Sequence):
-            check_rows(train_dataset)
+            example = check_rows(train_dataset)
             train_dataset = Dataset.from_list(list(train_dataset))
         super().__init__(*args, train_dataset=train_dataset, **kwargs)
-        self.entropy_penalty = entropy_penalty
+        self.entropy_penalty, self.dynamic_sampling = entropy_penalty, dynamic_sampling
+        self.check_dynamic_sampling()
         seam.check_settings(self)
         seam.suppress_image_tokens(self)
         self.algorithm = algorithm
@@ -70,11 +74,15 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
         self._scored: Scored | None = None
         self._log_probs: Tensor | None = None  # of the loss in the making, with gradient
         self.run_folder = Path(str(self.args.output_dir))
+        self.wants_step = False  # whether a micro-batch since the last step is not to be skipped
         self.strange_rows: list[str] = []  # whose loss was not finite, until a step is skipped
         self.args.logging_nan_inf_filter = False  # it would log the mean of the steps before
         self.add_callback(MetricsFile(self.run_folder))
         self.add_callback(SkipNonFinite(self))
+        self.add_callback(SkipShort(self))
         seam.allow_rows_without_image(self)
+        if example and self.algorithm.views():
+            self._check_prompt(example)
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         return seam.empty_for_none(super()._generate(*args, **kwargs))
@@ -82,13 +90,15 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Any]:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        if self.algorithm.views():
-            output = self._score_rollout(inputs)
-        else:  # plain GRPO
-            output = super()._generate_and_score_completions(inputs)
+        with self._filled(inputs) as (rows, skipped):
+            if self.algorithm.views():
+                output = self._score_rollout(rows)
+            else:  # plain GRPO
+                output = super()._generate_and_score_completions(rows)
+        output["skip"] = [skipped] * len(rows)
         # TRL would make 0 of the advantages of its group
         output["advantages"][self._infinite_rewards] = float("nan")
-        output["row_ids"] = [str(row.get("id", index)) for index, row in enumerate(inputs)]
+        output["row_ids"] = [str(row.get("id", index)) for index, row in enumerate(rows)]
         return output
 
     def _calculate_rewards(self, inputs: list[dict], *args: Any, **kwargs: Any) -> Tensor:
@@ -113,6 +123,7 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
         wanted = output["advantages"] != 0 if self.algorithm.row_local else None
         scored = self._scored or self._score(inputs, responses, wanted)
         seen = torch.tensor([count > 0 for count in responses.num_images], device=self.model.device)
+        seen &= responses.mask.any(1)  # empty where TRL masks what was truncated (T56)
         seen = seen if wanted is None else seen & wanted
         dead = [name for name, score in scored.views.items() if not score.log_ratio.any()]
         if seen.any() and dead:
@@ -157,12 +168,20 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss = super()._compute_loss(model, inputs)
+        if inputs.get("skip", [False])[0]:  # no gradient, and no step if all are such
+            return loss * 0
+        self.wants_step = True
         log_probs, self._log_probs = self._log_probs, None
         if not loss.isfinite():
             self.strange_rows += seam.strange_rows(inputs, log_probs)
         if log_probs is None or not self.entropy_penalty:
             return loss
         return loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+
+    def _check_prompt(self, row: dict) -> None:
+        """Raise if the picture of `row` does not find its place in the prompt (T4)."""
+        model = self.accelerator.unwrap_model(self.model)
+        check_responses(pretrained(model), encode(self.processing_class, [row]))
 
     def _check_images(self, rows: list[dict]) -> None:
         without = [row for row in rows if not pictures_of(row)]
@@ -231,10 +250,16 @@ class PerceptionGRPOTrainer(ResumableGRPOTrainer):
         append_lines(self.run_folder / "tokens.jsonl", records)
 
 
-def check_rows(rows: Sequence[dict]) -> None:
-    """Raise unless every image can be read, naming the row, and there is one at all."""
-    if not [row for row in rows if pictures_of(row)]:
+def check_rows(rows: Sequence[dict]) -> dict:
+    """Raise unless every image can be read, naming the row, and there is one at all.
+
+    Returns:
+        The first row with an image.
+    """
+    with_image = [row for row in rows if pictures_of(row)]
+    if not with_image:
         raise ValueError(
             "no row of the training data has an image, in a column images or image: every token "
             "would weigh 1, as in plain GRPO"
         )
+    return with_image[0]
