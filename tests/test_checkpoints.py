@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from sightline.checkpoints import MANIFEST, damage, newest_whole, prune, publish
+from sightline.checkpoints import (
+    MANIFEST,
+    damage,
+    newest_whole,
+    prune,
+    publish,
+    set_aside_after,
+)
 
 
 @pytest.fixture
@@ -65,8 +72,22 @@ def test_a_step_that_is_reached_again_replaces_its_checkpoint(run):
     assert damage(run / "checkpoint-9") is None
 
 
+def test_a_run_that_goes_on_earlier_parts_from_what_came_later(run):
+    (run / "checkpoint-10" / "weights").unlink()  # damaged, or not
+    set_aside_after(run, 8)
+    assert newest_whole(run).name == "checkpoint-8"
+    assert (run / "checkpoint-9.aside" / "weights").exists()  # nothing is lost
+    publish(run / "checkpoint-10.aside", run / "checkpoint-9")
+    set_aside_after(run, 8)  # and again
+    assert sorted(path.name for path in run.iterdir() if "draft" not in path.name) == [
+        "checkpoint-8",
+        "checkpoint-9.aside",
+    ]
+
+
 def test_only_the_oldest_are_pruned(run):
-    prune(run, None)
+    for all_of_them in (None, 0, -1):
+        prune(run, all_of_them)
     assert len(list(run.glob("checkpoint-*"))) == 3
     prune(run, 2)
     assert sorted(path.name for path in run.glob("checkpoint-*")) == [

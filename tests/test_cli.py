@@ -129,6 +129,24 @@ def test_train_takes_yaml_and_flags_and_leaves_a_run_folder(in_folder, tiny, cap
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--threads", "0"], "--threads must be at least 1, got 0"),
+        (["--rows", "0"], "--rows must be at least 1, got 0"),
+        (["--top_fraction", "0.3"], "--top_fraction is a flag of --algorithm vppo, not of pgpo"),
+        (["--dynamic_sampling_rounds", "-1"], "max_rounds must be at least 1, got -1"),
+        (["--eval_strategy", "steps"], "eval"),
+        (["--model", "bert"], "cannot score the model family 'bert'; known: qwen2_vl"),
+    ],
+)
+def test_a_request_that_cannot_be_met_leaves_no_run(in_folder, capsys, flags, sentence):
+    (in_folder / "bert").mkdir()
+    (in_folder / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    assert sentence in refused(capsys, "train", "--output_dir", "run", *flags)
+    assert not list(in_folder.glob("run/*"))
+
+
 def test_train_resumes_the_run_it_is_told_to_and_no_other(in_folder, tiny, capsys):
     tiny.model.save_pretrained(in_folder / "model")
     tiny.processor.save_pretrained(in_folder / "model")

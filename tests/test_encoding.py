@@ -67,3 +67,10 @@ def test_a_truncated_picture_is_named(tiny, tmp_path):
         row = {**digits.rows(1)[0], "images": [picture]}
         with pytest.raises(ValueError, match=r"digits-rl-0-00000.*cannot be read"):
             encode(tiny.processor, [row])
+
+
+def test_rows_and_responses_must_match(tiny):
+    with pytest.raises(ValueError, match="at least one row"):
+        encode(tiny.processor, [])
+    with pytest.raises(ValueError, match="a response per row, got 2 for 3"):
+        encode(tiny.processor, digits.rows(3), [" one", " two"])

@@ -10,6 +10,7 @@ from sightline.encoding import encode
 from sightline.records import (
     append_lines,
     default_folder,
+    keep_lines,
     new_run_folder,
     question,
     save_images,
@@ -110,3 +111,18 @@ def test_token_texts_add_up_to_the_response_for_any_unicode(tiny):
         texts = token_texts(tokenizer, ids)
         assert len(texts) == len(ids)
         assert "".join(texts) == tokenizer.decode(ids)
+
+
+def test_lines_are_kept_whole_whatever_a_response_holds(tmp_path):
+    # the separators that str.splitlines knows and JSON leaves as they are; a last line cut off
+    odd = [
+        {"step": step, "response": f"a{mark}b"} for step, mark in enumerate("\u2028\u2029\x85\x1c")
+    ]
+    append_lines(tmp_path / "lines", odd)
+    with (tmp_path / "lines").open("a") as file:
+        file.write('{"step": 0, "resp')
+    keep_lines(tmp_path / "lines", lambda line: line["step"] < 3)
+    text = (tmp_path / "lines").read_text()
+    assert [json.loads(line) for line in text.split("\n")[:-1]] == odd[:3]
+    keep_lines(tmp_path / "none", lambda line: True)
+    assert not (tmp_path / "none").exists()

@@ -1,13 +1,15 @@
 """The scorer against a plain forward pass, and Blind's two forms against each other."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
 from torch.testing import assert_close
 
-from sightline import Blind
+from sightline import Blind, MaskPatches, OtherImage, scoring
 from sightline.encoding import Encoded, encode
-from sightline.scoring import score_views
+from sightline.scoring import Draws, score_views
 from sightline.tasks import digits
 
 BLIND = {"blind": Blind()}
@@ -264,3 +266,33 @@ def test_a_part_frozen_in_evaluation_mode_stays_so(tiny, responses):
     _score(tiny.model, responses)
     assert tiny.model.training and not tiny.model.model.visual.training
     tiny.model.eval()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chunk_rows": -1}, "chunk_rows must be at least 1, got -1"),
+        ({"views": [Blind()]}, "views must map names to views, got a list"),
+    ],
+)
+def test_wrong_arguments_are_named(tiny, responses, change, message, annotations_off):
+    with pytest.raises(ValueError, match=message):
+        score_views(**{"model": tiny.model, "responses": responses, "views": BLIND, **change})
+
+
+def test_a_mask_of_numbers_is_refused(tiny, responses, annotations_off):
+    counted = replace(responses, mask=responses.mask.long())
+    with pytest.raises(ValueError, match=r"mask must be boolean, got torch.int64"):
+        score_views(tiny.model, counted, BLIND)
+
+
+def test_the_noise_floor_covers_every_view_that_can_be_drawn_again(
+    tiny, responses, rows, monkeypatch
+):
+    more = {"processor": tiny.processor, "draws": Draws.of(rows), "noise_rows": 2}
+    views = {"patches": MaskPatches(), "other": OtherImage()}
+    assert score_views(tiny.model, responses, views, **more).noise_floor < 1e-5
+    # drawn under other names, the same rows differ, and so the views are looked at
+    monkeypatch.setattr(Draws, "select", lambda self, chosen: Draws.of(rows[2:] + rows[:2]))
+    monkeypatch.setattr(scoring, "_check_lengths", lambda *args: None)
+    assert score_views(tiny.model, responses, views, **more).noise_floor > 1e-3

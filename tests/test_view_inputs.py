@@ -339,3 +339,15 @@ def test_rows_nobody_reads_are_not_scored(tiny, responses, rows):  # T31
         assert_close(found[wanted], expected[wanted], atol=1e-5, rtol=0)
         assert not found[~wanted].any()
         assert expected[~wanted].any()
+
+
+def test_a_picture_inside_a_prompt_names_it_by_its_pixels(rows):
+    picture = rows[0]["images"][0]
+
+    def named(part):
+        row = {"prompt": [{"role": "user", "content": [{"type": "image", "image": part}]}]}
+        return Draws.of([row]).prompts
+
+    assert named(picture) == named(picture.copy()) != named(picture.point(lambda v: 255 - v))
+    with pytest.raises(ValueError, match="a prompt with a object needs an id"):
+        named(object())

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from sightline import (
     ALGORITHMS,
+    PGPO,
     Algorithm,
     Blind,
     ViewScores,
@@ -213,3 +214,14 @@ def test_no_field_of_a_method_is_also_a_setting_of_trl():  # T67
     assert {"beta", "epsilon", "temperature"} <= settings
     for method in ALGORITHMS.values():
         assert settings.isdisjoint(field.name for field in dataclasses.fields(method))
+
+
+def test_wrong_kinds_are_named(annotations_off):
+    with pytest.raises(ValueError, match=r"log_ratio must be a tensor, \(B, T\), got a list"):
+        ViewScores([[1.0]])
+    with pytest.raises(ValueError, match=r"kl must be a tensor, .* got a list"):
+        ViewScores(torch.zeros(1, 2), [[1.0, 1.0]])
+    with pytest.raises(ValueError, match="scores\\['blind'\\] must be ViewScores, got a Tensor"):
+        PGPO().token_weights({"blind": torch.zeros(1, 2)}, torch.ones(1, 2).bool())
+    with pytest.raises(ValueError, match="mask must be boolean"):
+        Algorithm().token_weights({}, torch.ones(1, 2))

@@ -550,6 +550,20 @@ def test_rows_with_and_without_images_train_as_in_micro_batches_of_any_size(make
     assert distance(*results) < 1e-6 * distance(start, results[0])
 
 
+def test_truncated_responses_that_are_masked_are_nobody_s_fault(make):  # T56
+    # all of them are: nothing is scored, nothing learned, and the image is not blamed
+    for algorithm in (PGPO(), VPPO()):
+        trainer = make(algorithm, mask_truncated_completions=True, max_completion_length=2)
+        batch = rollout(trainer)
+        assert not batch["completion_mask"].any() and not batch["advantages"].any()
+
+
+def test_a_picture_without_a_place_in_the_prompt_is_named_at_once(make, tiny, monkeypatch):  # T4
+    monkeypatch.setattr(tiny.model.config, "image_token_id", 7)
+    with pytest.raises(ValueError, match=r"row 0 has 1 image.* holds 0 tokens with id 7"):
+        make(PGPO())
+
+
 def test_a_batch_of_text_alone_says_so(make):
     trainer = make(PGPO(), rows=digits.rows(4, seed=1))
     texts = [{**row, "images": []} for row in digits.rows(2, seed=1) for _ in range(4)]
