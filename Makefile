@@ -13,7 +13,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	.venv/bin/sightline demo
 test: $(READY)
-	.venv/bin/pytest -n 2
+	.venv/bin/pytest -n 2 --dist worksteal
 faults: $(READY)
 	SIGHTLINE_KILLS=100 .venv/bin/pytest -s tests/faults
 lint: $(READY)

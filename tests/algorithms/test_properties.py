@@ -116,7 +116,7 @@ def batches(draw):
 
 
 @every_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_weights_are_finite_and_never_flip_an_advantage(algorithm, batch):
     weights = batch.weights(algorithm)
@@ -128,7 +128,7 @@ def test_weights_are_finite_and_never_flip_an_advantage(algorithm, batch):
 
 
 @every_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_padding_weighs_nothing_and_changes_nothing(algorithm, batch):  # T34
     weights = batch.weights(algorithm)
@@ -143,7 +143,7 @@ def test_padding_weighs_nothing_and_changes_nothing(algorithm, batch):  # T34
 
 
 @every_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_more_padding_changes_nothing(algorithm, batch):  # T34
     wider = batch.map(lambda tensor: torch.nn.functional.pad(tensor, (3, 17)))
@@ -153,7 +153,7 @@ def test_more_padding_changes_nothing(algorithm, batch):  # T34
 
 
 @every_algorithm_without_a_filter
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_flat_dependency_is_plain_grpo(algorithm, batch):
     flat = dataclasses.replace(
@@ -165,7 +165,7 @@ def test_flat_dependency_is_plain_grpo(algorithm, batch):
 
 
 @every_algorithm_that_conserves
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_weights_of_a_response_sum_to_its_length(algorithm, batch):
     lengths = batch.mask.sum(1)
@@ -173,7 +173,7 @@ def test_weights_of_a_response_sum_to_its_length(algorithm, batch):
 
 
 @every_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_no_gradient_flows_into_the_weights_or_out_of_them(algorithm, batch):
     log_ratios, kls = batch.log_ratios.requires_grad_(), batch.kls.requires_grad_()
@@ -182,7 +182,7 @@ def test_no_gradient_flows_into_the_weights_or_out_of_them(algorithm, batch):
 
 
 @every_algorithm_on_the_whole_batch
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_permuted_responses_have_permuted_weights(algorithm, batch):
     order = torch.randperm(200, generator=batch.generator)
@@ -191,7 +191,7 @@ def test_permuted_responses_have_permuted_weights(algorithm, batch):
 
 
 @every_algorithm_without_a_filter
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_permuted_tokens_have_permuted_weights(algorithm, batch):
     order = torch.randperm(batch.mask.shape[1], generator=batch.generator)
@@ -200,7 +200,7 @@ def test_permuted_tokens_have_permuted_weights(algorithm, batch):
 
 
 @every_row_local_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_other_responses_do_not_matter(algorithm, batch):  # T30, T31: P7 for PGPO
     weights = batch.weights(algorithm)
@@ -234,7 +234,7 @@ def test_extreme_scores_give_finite_float32_weights(algorithm, dtype):
 
 
 @every_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_inputs_are_left_as_they_were(algorithm, batch):
     before = batch.map(torch.clone)
@@ -245,7 +245,7 @@ def test_inputs_are_left_as_they_were(algorithm, batch):
 
 
 @every_algorithm_on_the_whole_batch
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_a_row_without_an_image_weighs_one_and_moves_no_other(algorithm, batch):  # T6
     no_image = torch.rand(200, 1, generator=batch.generator) < 0.5
@@ -262,7 +262,7 @@ def test_a_row_without_an_image_weighs_one_and_moves_no_other(algorithm, batch):
 
 
 @every_algorithm_on_the_whole_batch
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_a_batch_without_images_is_plain_grpo_bit_for_bit(algorithm, batch):
     text = dataclasses.replace(batch, log_ratios=0 * batch.log_ratios, kls=0 * batch.kls)
@@ -283,7 +283,7 @@ def test_a_batch_without_images_is_plain_grpo_bit_for_bit(algorithm, batch):
 
 
 @every_algorithm
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_a_nan_score_counts_as_zero_and_is_counted(algorithm, batch):
     broken = torch.rand(batch.mask.shape, generator=batch.generator) < 0.2
@@ -332,7 +332,7 @@ def spreads(batch):
     return most - log_scores.masked_fill(~batch.mask, INF).amin(1)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_pgpo_keeps_the_advantage_of_each_response(batch):  # P1, P2
     spread = token_advantages(EXACT, batch.advantages, batch.scores(EXACT), batch.mask)
@@ -345,7 +345,7 @@ def test_pgpo_keeps_the_advantage_of_each_response(batch):  # P1, P2
     assert_close(response_mean(spread, batch.mask).sum(), torch.tensor(0.0))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_pgpo_gives_the_least_dependent_token_nothing(batch):  # P3
     weights = batch.weights(EXACT).masked_fill(~batch.mask, INF)
@@ -380,7 +380,7 @@ def test_pgpo_keeps_the_order_of_dependencies(hundredths, threshold, boost):  # 
     assert (weights[0][:, None] > weights[0])[more_dependent].all()
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.floats(0, 1))
 def test_pgpo_weight_rises_with_the_tokens_own_dependency(batch, place):  # P6
     dependency = batch.kls[0][:1].expand(200, -1).clone()
@@ -399,7 +399,7 @@ def test_pgpo_weight_jumps_from_none_over_one_to_all():  # P6, across the fallba
     assert_close(pgpo_weights(dependency)[:, 3], torch.tensor([0.0, 1.0, 1.0, 1.0, 4.0]))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.sampled_from([0.5, 2.0, 3.0]), st.sampled_from([0.0, 0.7]))
 def test_pgpo_ignores_the_scale_and_offset_of_log_scores(batch, scale, offset):  # P8
     stretched = (scale * batch.kls[0].log1p() + offset).expm1()
@@ -419,14 +419,14 @@ def test_pgpo_ignores_the_scale_and_offset_of_log_scores(batch, scale, offset): 
     )
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_pgpo_without_gate_and_boost_is_plain_grpo(batch):  # P9
     weights = pgpo_weights(batch.kls[0], batch.mask, threshold=0.0, boost=0.0)
     assert_close(weights, batch.mask.float())
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_pgpo_never_shrinks_the_second_moment(batch):  # P10
     squares = batch.weights(EXACT).square().sum(1)
@@ -434,7 +434,7 @@ def test_pgpo_never_shrinks_the_second_moment(batch):  # P10
     assert (squares >= batch.mask.sum(1) * (1 - 1e-6)).all()
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.sampled_from([1e-6, 0.02, 0.5, 3.0]))
 def test_pgpo_weighs_all_tokens_one_up_to_min_range(batch, min_range):  # P12
     weights = pgpo_weights(batch.kls[0], batch.mask, min_range=min_range)

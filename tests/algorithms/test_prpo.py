@@ -527,7 +527,7 @@ def batches(draw):
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.sampled_from([0.05, 0.3, 0.9]), st.sampled_from([0.0, 1.0, 2.0, 7.0]))
 def test_weights_and_robust_dependencies_are_bounded(mode, batch, threshold, boost):  # R1
     robust = robust_of(batch.scores(), batch.mask, rvd_mode=mode["rvd_mode"])[batch.mask]
@@ -544,7 +544,7 @@ def test_weights_and_robust_dependencies_are_bounded(mode, batch, threshold, boo
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.floats(0, 1))
 def test_weight_rises_with_the_tokens_own_dependency(mode, batch, place):  # R2
     removed = batch.removed[:1].expand(200, -1).clone()
@@ -558,7 +558,7 @@ def test_weight_rises_with_the_tokens_own_dependency(mode, batch, place):  # R2
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.floats(0, 1), st.sampled_from([-1, 1]))
 def test_weight_falls_with_the_tokens_own_instability(mode, batch, place, sign):  # R2
     removed = batch.removed[:1].expand(200, -1).clone()
@@ -574,7 +574,7 @@ def test_weight_falls_with_the_tokens_own_instability(mode, batch, place, sign):
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.sampled_from([0.05, 0.3, 0.9]))
 def test_weights_are_the_formula_on_robust_dependencies(mode, batch, threshold):  # R3
     robust = robust_of(batch.scores(), batch.mask, rvd_mode=mode["rvd_mode"]).double()
@@ -593,7 +593,7 @@ def test_weights_are_the_formula_on_robust_dependencies(mode, batch, threshold):
     assert_close(weights, expected, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_robust_dependency_is_the_formula(batch):  # in float64, row by row and token by token
     scores, mask = batch.scores(), batch.mask
@@ -614,7 +614,7 @@ def test_robust_dependency_is_the_formula(batch):  # in float64, row by row and 
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_controls_hold_on_random_responses(mode, batch):  # R4
     algorithm, plain = PRPO(**mode), batch.mask.float()
@@ -637,7 +637,7 @@ def test_controls_hold_on_random_responses(mode, batch):  # R4
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_without_a_cause_to_raise_a_token_all_weigh_one(mode, batch):  # R5
     plain = batch.mask.float()
@@ -656,7 +656,7 @@ def test_without_a_cause_to_raise_a_token_all_weigh_one(mode, batch):  # R5
 
 
 @pytest.mark.parametrize("rvd_mode", ["product", "contrast"])
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_tokens_the_image_made_less_likely_are_not_raised(rvd_mode, batch):  # R6
     against = batch.mask & (batch.removed >= 0)
@@ -673,7 +673,7 @@ def test_tokens_the_image_made_less_likely_are_not_raised(rvd_mode, batch):  # R
 
 
 @every_mode
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_mass_over_the_batch_is_one_common_factor(mode, batch):  # R7
     no_image = torch.rand(200, 1, generator=batch.generator) < 0.3

@@ -222,7 +222,7 @@ def test_the_promised_share_is_kept(percent, batch):  # V1, T29
     assert (least_kept >= most_left).all()
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.integers(1, 100), st.integers(1, 100))
 def test_a_smaller_share_is_part_of_a_larger_one(batch, one, other):  # V1
     small, large = (
@@ -239,7 +239,7 @@ def test_only_the_order_of_dependencies_decides_what_is_kept(hundredths):  # V2
         assert kept(rising, mask, 0.4).equal(kept(dependency, mask, 0.4))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_permuted_tokens_have_permuted_weights_but_for_ties(batch):  # T28
     dependency = torch.rand(batch.mask.shape, generator=batch.generator, dtype=torch.float64)
@@ -275,7 +275,7 @@ def test_soft_mask_of_equal_tokens_is_the_same_for_all():
     assert_close(weights, torch.full((1, 7), 0.25))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.sampled_from([0.01, 0.25, 0.4, 0.9]))
 def test_soft_mask_averages_the_share_and_keeps_the_order(batch, target):  # V13
     settings = {"soft_mask": True, "top_fraction": target, "scale_min": 1.0}
@@ -330,7 +330,7 @@ def test_one_response_that_stands_out_takes_what_there_is_to_give():
     assert_close(scales.min(), torch.tensor(0.9))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches(), st.sampled_from([(0.8, 1.2), (0.9, 0.9), (0.0, 3.0)]))
 def test_fixed_ends_are_the_ends(batch, ends):  # V8
     least, most = ends
@@ -359,7 +359,7 @@ def test_the_order_of_tokens_makes_no_range():
     assert weights_of(reordered, top_fraction=1.0).equal(torch.ones(20, 1000))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_a_response_is_scaled_by_its_mean_over_real_tokens(batch):
     # as one token of that mean is; float64 or not makes no difference but the last digit
@@ -372,7 +372,7 @@ def test_a_response_is_scaled_by_its_mean_over_real_tokens(batch):
         assert_close(weights_of(batch.kls[0], batch.mask, **settings), expected, rtol=1e-3, atol=0)
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_scales_alone_and_filter_alone_multiply_to_the_whole(batch):
     scaled, filtered, both = (
@@ -382,7 +382,7 @@ def test_scales_alone_and_filter_alone_multiply_to_the_whole(batch):
     assert_close(batch.weights(both), batch.weights(scaled) * batch.weights(filtered))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_without_filter_and_scaling_it_is_plain_grpo(batch):  # V6
     for chosen in ({}, {"scale_max": 1.0}, scopes(8, 4)):
@@ -390,7 +390,7 @@ def test_without_filter_and_scaling_it_is_plain_grpo(batch):  # V6
         assert batch.weights(algorithm).equal(batch.weights(Algorithm()))
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(batches())
 def test_authors_scopes_are_the_formula_on_each_part(batch):  # V11
     # mini-batch and micro-batch alike: as if each had been a batch
