@@ -1,4 +1,4 @@
-"""`sightline demo` on several seeds, PGPO beside GRPO: the table in the README.
+"""`sightline demo` on several seeds, PGPO beside GRPO, and once with VPPO and PRPO.
 
     python benchmarks/demo_seeds.py --seeds 0 1 2 3 4 --parallel 2
 
@@ -19,6 +19,7 @@ from pathlib import Path
 RUNS = Path("runs/benchmark-demo")
 RESULTS = Path(__file__).parent / "results" / "demo.json"
 ALGORITHMS = ("pgpo", "grpo")
+ONCE = ("vppo", "prpo")  # on the first seed
 
 
 def run(job: tuple[str, int]) -> dict:
@@ -64,6 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
     jobs = [(algorithm, seed) for seed in args.seeds for algorithm in ALGORITHMS]
+    jobs += [(algorithm, args.seeds[0]) for algorithm in ONCE]
     with ThreadPoolExecutor(args.parallel) as pool:
         results = sorted(pool.map(run, jobs), key=lambda r: (r["algorithm"], r["seed"]))
     settings = json.loads((RUNS / f"pgpo-seed{args.seeds[0]}" / "run.json").read_text())
