@@ -1,10 +1,13 @@
 """Rounds of generation until groups differ, against what TRL makes of the same rows."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
 from test_trl import distance, make, rollout, same, trained, weights_of  # noqa: F401
 from torch.testing import assert_close
+from two_processes import fill, run
 
 from sightline import PGPO, Algorithm
 from sightline.engines.trl import DynamicSampling
@@ -185,3 +188,42 @@ def test_wrong_settings_raise(settings, message):
 def test_an_unknown_reward_is_named(make):  # noqa: F811
     with pytest.raises(ValueError, match=r"the reward 'acc'; there are \['even_length'\]"):
         make(PGPO(), dynamic_sampling=DynamicSampling(reward="acc"))
+
+
+def test_a_resumed_run_goes_on_where_it_was_with_its_prompts(make, tmp_path):  # noqa: F811
+    # responses of random length: some groups differ and some do not
+    settings = {
+        "rows": digits.rows(6, seed=1),
+        "dynamic_sampling": DynamicSampling(max_rounds=3),
+        "per_device_train_batch_size": 4,
+        "max_completion_length": 1,
+        "max_steps": 3,
+        "save_strategy": "steps",
+        "save_steps": 1,
+    }
+
+    def rare(completions, **columns):
+        return [float(len(c[0]["content"]) % 8 == 0) for c in completions]
+
+    whole = make(PGPO(), **settings, output_dir=str(tmp_path / "run"))
+    whole.reward_funcs = [rare]
+    end = trained(whole)
+    assert whole._refills > 2
+    again = make(PGPO(), **settings, output_dir=str(tmp_path / "run"))
+    again.reward_funcs = [rare]
+    again.train(str(tmp_path / "run" / "checkpoint-2"))
+    assert same(end, weights_of(again))
+    assert again._refills == whole._refills
+
+
+def test_two_processes_fill_their_batches_together(tiny, tmp_path):
+    run(fill, copy.deepcopy(tiny), tmp_path)
+    found = [torch.load(tmp_path / f"filled-{rank}.pt") for rank in range(2)]
+    ids = [name for batch in found for name in batch["row_ids"]]
+    # groups of the last three questions alone differ; each process has two of 4 responses
+    assert {name[-1] for name in ids} <= {"3", "4", "5"}
+    assert all(len(batch["row_ids"]) == 8 for batch in found)
+    assert found[0]["rounds"] == found[1]["rounds"] and found[0]["rounds"][0] > 1
+    for batch in found:
+        advantages = batch["advantages"].sum(1) / batch["completion_mask"].sum(1)
+        assert_close(advantages.sign(), torch.tensor([1.0, -1.0, -1.0, 1.0] * 2))

@@ -10,8 +10,8 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, multiprocessing
 from trl import GRPOConfig
 
-from sightline import VPPO
-from sightline.engines.trl import PerceptionGRPOTrainer, seam
+from sightline import PGPO, VPPO
+from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, seam
 from sightline.tasks import digits
 
 
@@ -48,6 +48,31 @@ def weigh(rank: int, algorithm, scores: list[dict], masks: list[Tensor], folder:
     torch.save(weights, folder / f"weights-{rank}.pt")
 
 
+def fill(rank: int, tiny, folder: Path) -> None:
+    """Fill a batch of 2 groups of 4 a process with questions of which the first three never do."""
+
+    def last_three(completions, **columns):
+        return [
+            float(row % 4 in (0, 3) and name[-1] in "345") for row, name in enumerate(columns["id"])
+        ]
+
+    trainer = _trainer(
+        tiny,
+        folder / "filled",
+        8,
+        algorithm=PGPO(),
+        reward_funcs=last_three,
+        train_dataset=digits.rows(6, seed=1),
+        dynamic_sampling=DynamicSampling(),
+    )
+    trainer.model.train()
+    questions = digits.rows(6, seed=1)[2 * rank : 2 * rank + 2]
+    batch = trainer._generate_and_score_completions([row for row in questions for _ in range(4)])
+    batch["rounds"] = trainer._metrics["train"]["sampling/rounds"]
+    kept = ("rounds", "row_ids", "advantages", "completion_mask")
+    torch.save({name: batch[name] for name in kept}, folder / f"filled-{rank}.pt")
+
+
 def _join(rank: int, function, args: tuple, processes: int, port: int) -> None:
     os.environ |= {
         "OMP_NUM_THREADS": "1",
@@ -62,14 +87,25 @@ def _join(rank: int, function, args: tuple, processes: int, port: int) -> None:
 
 
 def _train(_rank: int, tiny, folder: Path, rows: int, output: Path) -> None:
-    trainer = PerceptionGRPOTrainer(
-        model=tiny.model,
-        processing_class=tiny.processor,
+    trainer = _trainer(
+        tiny,
+        folder / f"run-{rows}",
+        rows,
         algorithm=VPPO(scale_min=0.5),
         reward_funcs=place_in_group,
         train_dataset=digits.rows(4, seed=1),
+    )
+    trainer.train()
+    if trainer.accelerator.is_main_process:
+        torch.save({name: p.detach() for name, p in trainer.model.named_parameters()}, output)
+
+
+def _trainer(tiny, folder: Path, rows: int, **options) -> PerceptionGRPOTrainer:
+    return PerceptionGRPOTrainer(
+        model=tiny.model,
+        processing_class=tiny.processor,
         args=GRPOConfig(
-            output_dir=str(folder / f"run-{rows}"),
+            output_dir=str(folder),
             per_device_train_batch_size=rows,
             num_generations=4,
             max_completion_length=6,
@@ -86,7 +122,5 @@ def _train(_rank: int, tiny, folder: Path, rows: int, output: Path) -> None:
             disable_tqdm=True,
             logging_steps=1,
         ),
+        **options,
     )
-    trainer.train()
-    if trainer.accelerator.is_main_process:
-        torch.save({name: p.detach() for name, p in trainer.model.named_parameters()}, output)
