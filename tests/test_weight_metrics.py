@@ -25,7 +25,22 @@ def test_metrics_by_hand():
     assert found["weights/effective_tokens"] == pytest.approx((1.6 + 2) / 2)
     assert found["weights/top10_share"] == pytest.approx((0.75 + 0.5) / 2)
     assert found["dependency/mean"] == pytest.approx(0.306853 / 4 / 2, rel=1e-5)
+    # of the six scores 0.306853 is the largest: the 0.9 quantile lies halfway between 0 and it
+    assert found["dependency/p50"] == 0
+    assert found["dependency/p90"] == pytest.approx(0.306853 / 2, rel=1e-5)
+    assert found["dependency/p99"] == pytest.approx(0.306853 * 0.95, rel=1e-5)
     assert found["dependency/not_finite"] == 1
+
+
+def test_share_of_heavy_tokens_that_the_image_made_less_likely():  # T26
+    # means 1 and 2: above them are 3 and 2 of the first, 4 of the second response
+    weights = torch.tensor([[3.0, 2, 0, 0, 0], [0, 4, 7, 7, 7]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]).bool()
+    ratio = torch.tensor([[0.5, -0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0, 0, 0]])
+    found = weight_metrics(weights, {"blind": ViewScores(ratio)}, mask)
+    assert found["dependency/positive_share"] == pytest.approx(2 / 3)
+    uniform = weight_metrics(mask.float(), {"blind": ViewScores(ratio)}, mask)
+    assert "dependency/positive_share" not in uniform
 
 
 def test_a_spike_is_one_effective_token():

@@ -10,6 +10,8 @@ from torch import Tensor
 from .algorithms.base import ViewScores
 from .core import keep_real, response_mean
 
+QUANTILES = (0.5, 0.9, 0.99)
+
 
 def weight_metrics(
     weights: Float[Tensor, "B T"], scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
@@ -19,8 +21,10 @@ def weight_metrics(
     `weights/largest` is the largest weight in the batch; `weights/effective_tokens` how many
     equally weighted tokens would have the same sum of squares, ``(sum w)^2 / sum w^2``;
     `weights/top10_share` the part of a response's weight that its heaviest tenth of tokens holds;
-    `dependency/mean` the sampled KL per token, in nats, under the algorithm's first view;
-    `dependency/not_finite` how many scores of any view were NaN or infinite.
+    `dependency/mean`, `/p50`, `/p90` and `/p99` are the mean and quantiles of the sampled KL per
+    token, in nats, under the algorithm's first view; `dependency/positive_share` says how many of
+    the tokens that weigh more than their response's mean the image made less likely (T26), where
+    there are such; `dependency/not_finite` how many scores of any view were NaN or infinite.
     """
     filled = mask.any(1)
     if not filled.any():
@@ -43,6 +47,13 @@ def weight_metrics(
     if kept:
         dependency = kept[0].dependency(mask)
         metrics["dependency/mean"] = response_mean(dependency, mask).mean().item()
+        quantiles = dependency[mask].quantile(torch.tensor(QUANTILES, device=mask.device))
+        for share, value in zip(QUANTILES, quantiles.tolist(), strict=True):
+            metrics[f"dependency/p{100 * share:.0f}"] = value
+        heavy = mask & (weights > response_mean(weights, mask)[:, None])
+        if heavy.any():
+            positive = (kept[0].log_ratio[heavy] > 0).float().mean()
+            metrics["dependency/positive_share"] = positive.item()
         broken = sum(score.not_finite(mask).sum().item() for score in kept)
         metrics["dependency/not_finite"] = float(broken)
     return metrics

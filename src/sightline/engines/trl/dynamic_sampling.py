@@ -53,6 +53,11 @@ class DynamicSamplingTrainer(ResumableGRPOTrainer):
     _generated: tuple[Any, ...] | None = None  # of the round at hand
     _replayed: tuple[tuple[Any, ...], Tensor] | None = None  # what was generated and earned
 
+    @property
+    def replays(self) -> bool:
+        """Whether TRL is given what was generated before."""
+        return self._replayed is not None
+
     def check_dynamic_sampling(self) -> None:
         """Raise unless the data and the rewards allow it."""
         if self.dynamic_sampling is None:

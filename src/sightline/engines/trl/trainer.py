@@ -85,7 +85,11 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             self._check_prompt(example)
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
-        return seam.empty_for_none(super()._generate(*args, **kwargs))
+        started = perf_counter()
+        generated = super()._generate(*args, **kwargs)
+        if self.model.training and not self.replays:
+            seam.log(self, {"seconds/generation": perf_counter() - started})
+        return seam.empty_for_none(generated)
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Any]:
         if not self.model.training:
