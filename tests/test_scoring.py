@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from sightline import Blind, MaskPatches, OtherImage, scoring
 from sightline.encoding import Encoded, encode
+from sightline.families import QwenVL
 from sightline.scoring import Draws, score_views
 from sightline.tasks import digits
 
@@ -296,3 +297,33 @@ def test_the_noise_floor_covers_every_view_that_can_be_drawn_again(
     monkeypatch.setattr(Draws, "select", lambda self, chosen: Draws.of(rows[2:] + rows[:2]))
     monkeypatch.setattr(scoring, "_check_lengths", lambda *args: None)
     assert score_views(tiny.model, responses, views, **more).noise_floor > 1e-3
+
+
+def test_extras_are_those_of_full_logits(tiny, responses):
+    scored = score_views(tiny.model, responses, BLIND, exact_kl=True, extras=True, temperature=0.7)
+    width, one = responses.mask.shape[1], responses.select([0])
+    masked = one.inputs["input_ids"] != tiny.model.config.image_token_id
+    positions = QwenVL().position_ids(tiny.model, one.inputs)
+    logits = [
+        tiny.model(
+            **{**one.inputs, "attention_mask": one.inputs["attention_mask"] * seen},
+            position_ids=positions,
+        ).logits[0, -width - 1 : -1][one.mask[0]]
+        for seen in (torch.ones_like(masked), masked)
+    ]
+    p, q = ((x.detach().double() / 0.7).softmax(-1) for x in logits)
+    middle = (p + q) / 2
+    expected = {
+        "entropy": -(p * p.log()).sum(-1),
+        "view_entropy": -(q * q.log()).sum(-1),
+        "reverse_kl": (q * (q / p).log()).sum(-1),
+        "hellinger": 1 - (p * q).sqrt().sum(-1),
+        "jensen_shannon": ((p * (p / middle).log()) + (q * (q / middle).log())).sum(-1) / 2,
+    }
+    assert set(scored.extras["blind"]) == set(expected)
+    for name, values in expected.items():
+        table = scored.extras["blind"][name]
+        assert_close(table[0][one.mask[0]].double(), values, atol=1e-5, rtol=1e-4)
+        assert not table[~responses.mask].any() and not table[2].any()  # padding, and no image
+    with pytest.raises(ValueError, match="extras=True needs exact_kl=True"):
+        score_views(tiny.model, responses, BLIND, extras=True)

@@ -19,12 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .algorithms.base import ViewScores
-from .core.divergence import compare_views, token_log_probs
+from .core.divergence import compare_views, jensen_shannon, token_log_probs
 from .core.masked import check_mask
 from .encoding import Encoded, pictures_of
 from .families import Family, family_of
 from .view_inputs import ViewInputs
 from .views import Blind, OtherImage, View
+
+EXTRAS = ("entropy", "view_entropy", "reverse_kl", "hellinger", "jensen_shannon")
 
 
 class Scored(NamedTuple):
@@ -35,11 +37,14 @@ class Scored(NamedTuple):
         views: one `ViewScores` per view asked for; exactly 0 on padding and for rows without image.
         noise_floor: how far log-probs and log-ratios move, in nats, when a few rows are scored
             again in other batches; what lies below says nothing. NaN if not measured.
+        extras: per view, if asked for, the `EXTRAS`: those of `core.divergence.ViewComparison`, and
+            the Jensen-Shannon divergence; in nats, 0 where log-ratios are.
     """
 
     log_probs: Float[Tensor, "B T"]
     views: dict[str, ViewScores]
     noise_floor: float
+    extras: dict[str, dict[str, Float[Tensor, "B T"]]]
 
 
 class Draws(NamedTuple):
@@ -82,6 +87,7 @@ def score_views(
     *,
     temperature: float = 1.0,
     exact_kl: bool = False,
+    extras: bool = False,
     processor: Any = None,
     draws: Draws | None = None,
     wanted: Bool[Tensor, " B"] | None = None,
@@ -96,6 +102,7 @@ def score_views(
             evaluation mode and handed back in the mode it came in.
         temperature: the one the responses were sampled at.
         exact_kl: also fill `ViewScores.kl`, the KL over the whole vocabulary.
+        extras: also fill `Scored.extras`, which meets the head a second time; with `exact_kl`.
         processor: the model's; needed by views that change pixels.
         draws: what the randomness of views is made of; needed by views that change pixels.
         wanted: rows that somebody will read; the others cost nothing, and get log-probs and scores
@@ -107,6 +114,8 @@ def score_views(
             than padding does.
         noise_rows: how many rows are scored twice to measure the noise floor.
     """
+    if extras and not exact_kl:
+        raise ValueError("extras=True needs exact_kl=True: both come from one pass over the head")
     if chunk_rows < 1:
         raise ValueError(f"chunk_rows must be at least 1, got {chunk_rows}")
     if not isinstance(views, Mapping):
@@ -124,6 +133,7 @@ def score_views(
     log_probs = torch.zeros(mask.shape, device=mask.device)
     ratios = {name: torch.zeros_like(log_probs) for name in views}
     kls = {name: torch.zeros_like(log_probs) for name in views} if exact_kl else {}
+    more = {name: {e: torch.zeros_like(log_probs) for e in EXTRAS} for name in views if extras}
     head = _head(inner)
     chunks = list(_chunks(responses.num_images, wanted, chunk_rows))
 
@@ -145,16 +155,26 @@ def score_views(
                 inputs = change(name, view, clean, rows)
                 unseen = _response_states(model, inner, inputs, part, packed)
                 if exact_kl:
-                    both = compare_views(hidden, unseen, head.weight, ids, temperature=temperature)
+                    both = compare_views(
+                        hidden, unseen, head.weight, ids, extras=extras, temperature=temperature
+                    )
                     put(log_probs, rows, both.log_probs)
                     put(ratios[name], rows, both.view_log_probs - both.log_probs)
                     put(kls[name], rows, both.kl)
+                    for field, table in more.get(name, {}).items():
+                        if field == "jensen_shannon":
+                            found = jensen_shannon(
+                                hidden, unseen, head.weight, temperature=temperature
+                            )
+                        else:
+                            found = getattr(both, field)
+                        put(table, rows, found)
                 else:
                     blind = token_log_probs(unseen, head.weight, ids, temperature=temperature)
                     put(ratios[name], rows, blind - log_probs[rows][part.mask])
     change.check_done()
     scores = {name: ViewScores(ratios[name], kls.get(name)) for name in views}
-    scored = Scored(log_probs, scores, float("nan"))
+    scored = Scored(log_probs, scores, float("nan"), more)
     again = [row for rows, has_image in chunks if has_image for row in rows][:noise_rows]
     if not again:
         return scored

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from peft import LoraConfig
 from trl import GRPOConfig
 
 from sightline import PGPO, checkpoints
@@ -24,13 +25,14 @@ def even_length(completions, **columns):
 def make(tiny, tmp_path):
     """A trainer on the tiny model, or on one of other weights, in a folder of this name."""
 
-    def build(folder="run", other=False, rows=3, **settings):
+    def build(folder="run", other=False, rows=3, peft_config=None, **settings):
         model = build_model(tiny.processor, seed=9) if other else copy.deepcopy(tiny.model)
         return PerceptionGRPOTrainer(
             model=model,
             processing_class=tiny.processor,
             algorithm=PGPO(),
             reward_funcs=even_length,
+            peft_config=peft_config,
             train_dataset=digits.rows(rows, seed=1),
             args=GRPOConfig(
                 **{
@@ -103,6 +105,17 @@ def test_resumed_at_any_step_a_run_ends_as_if_never_stopped(
             assert lines(again, name) == lines(run, name)
 
 
+def test_a_lora_run_resumes_too(make, tmp_path):
+    lora = LoraConfig(r=4, target_modules=["q_proj", "v_proj"])
+    whole = make(peft_config=lora, max_steps=2)
+    whole.train()
+    trainer = make(peft_config=lora, max_steps=2)
+    start = weights_of(trainer)
+    trainer.train(str(tmp_path / "run" / "checkpoint-1"))
+    assert same(weights_of(whole), weights_of(trainer))
+    assert not same(start, weights_of(trainer))
+
+
 def test_a_checkpoint_loads_every_weight(make, tmp_path):  # T59
     make(max_steps=1).train()
     trainer = make("next", other=True)
@@ -126,6 +139,7 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(make, tmp_path):  # P3
     with pytest.warns(UserWarning, match=r"passed over: .*checkpoint-2.model.safetensors is not"):
         trainer.train(resume_from_checkpoint=True)
     assert checkpoints.damage(newest) is None  # written again, from checkpoint-1
+    assert (tmp_path / "run" / "checkpoint-2.aside" / "model.safetensors").read_bytes() == broken
 
     weights.unlink()
     with pytest.raises(ValueError, match=r"cannot resume: .*model.safetensors is missing"):

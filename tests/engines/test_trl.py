@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import trl
+from peft import LoraConfig
 from reference_loop import reference_loss
 from tiny_families import BUILDERS, build
 from torch.testing import assert_close
@@ -51,7 +52,14 @@ def make(tiny, tmp_path):
     """A trainer on a fresh copy of the tiny model, on 2 prompts x 4 responses a step."""
     count = iter(range(100))
 
-    def build(algorithm=None, rows=None, entropy_penalty=0.0, dynamic_sampling=None, **settings):
+    def build(
+        algorithm=None,
+        rows=None,
+        entropy_penalty=0.0,
+        dynamic_sampling=None,
+        peft_config=None,
+        **settings,
+    ):
         model = copy.deepcopy(tiny.model)
         folder = tmp_path / str(next(count))
         args = GRPOConfig(
@@ -78,6 +86,7 @@ def make(tiny, tmp_path):
             "reward_funcs": even_length,
             "args": args,
             "processing_class": tiny.processor,
+            "peft_config": peft_config,
         }
         rows = rows or digits.rows(4, seed=1)
         if algorithm is None:
@@ -697,3 +706,37 @@ def unmixed(trainer, batch):
     ).views
     mask = batch["completion_mask"].bool()
     return advantages.flatten(), trainer.algorithm.token_weights(scores, mask)
+
+
+@pytest.fixture
+def lora():
+    return LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights="gaussian")
+
+
+def test_lora_trains_its_adapters_and_nothing_else(make, lora):
+    trainer = make(PGPO(), peft_config=lora)
+    start = weights_of(trainer)
+    batch = rollout(trainer)
+    ours = score_views(trainer.model, seam.read(batch), {}).log_probs
+    assert_close(ours, log_probs_of_trl(trainer, batch), atol=1e-5, rtol=0)
+    end = trained(trainer)
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert moved and all("lora_" in name for name in moved)
+
+
+def test_gradient_checkpointing_changes_nothing(make):
+    ends, settings = [], {"optim": "sgd", "learning_rate": 1.0, "max_grad_norm": 0.0}
+    for on in (False, True):
+        trainer = make(PGPO(), gradient_checkpointing=on, max_steps=1, **settings)
+        start = weights_of(trainer)
+        ends.append(trained(trainer))
+    assert distance(*ends) < 1e-6 * distance(start, ends[0])
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "dr_grpo", "bnpo"])
+def test_bf16_trains_under_every_loss(make, loss_type):
+    trainer = make(PGPO(), bf16=True, loss_type=loss_type)
+    start = weights_of(trainer)
+    end = trained(trainer)
+    assert not same(start, end) and all(p.isfinite().all() for p in end.values())
+    assert all(p.dtype == torch.float32 for p in end.values())
