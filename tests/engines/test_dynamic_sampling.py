@@ -5,7 +5,16 @@ import copy
 import numpy as np
 import pytest
 import torch
-from test_trl import distance, make, rollout, same, trained, weights_of  # noqa: F401
+from test_guards import Watch
+from test_trl import (  # noqa: F401
+    distance,
+    make,
+    passes_of_trl,
+    rollout,
+    same,
+    trained,
+    weights_of,
+)
 from torch.testing import assert_close
 from two_processes import fill, run
 
@@ -128,6 +137,16 @@ def test_when_rounds_run_out(make, when_short):  # noqa: F811
     assert (batch["advantages"] != 0).any(1).sum() == GROUP
 
 
+def test_a_skipped_step_moves_nothing_not_even_by_momentum(make):  # noqa: F811
+    sampling = {"max_rounds": 1, "when_short": "skip"}
+    trainer, _ = scripted(make, [1, 1, 0, 0], sampling=sampling, max_steps=2)
+    watch = Watch(trainer)
+    trainer.add_callback(watch)
+    end = trained(trainer)
+    first, second = watch.seen
+    assert not same(first, second) and same(second, end)
+
+
 def test_a_step_is_skipped_only_if_all_its_batches_are(make):  # noqa: F811
     # two rollout batches a step: the first is full, the second is not
     sampling = {"max_rounds": 1, "when_short": "skip"}
@@ -161,6 +180,25 @@ def test_prompts_beyond_the_batch_come_in_an_order_of_their_own(make):  # noqa: 
     again, other = scripted(make, [0], rows=5, sampling={"max_rounds": 6})
     rollout(again)
     assert other.asked == script.asked
+
+
+def test_what_rewards_log_is_kept_for_what_is_kept(make):  # noqa: F811
+    trainer, script = scripted(make, [0, 1, 1, 0])
+
+    def logging(completions, log_extra, **columns):
+        log_extra("question", list(columns["id"]))
+        return script(completions, **columns)
+
+    trainer.reward_funcs = [logging]
+    batch = rollout(trainer)
+    assert list(trainer._logs["extra"]["question"]) == batch["row_ids"]
+
+
+def test_rounds_run_no_pass_for_log_probs(make, monkeypatch):  # noqa: F811
+    trainer, _ = scripted(make, [0, 1, 1, 0], Algorithm(), num_iterations=2)
+    asked = passes_of_trl(monkeypatch)
+    rollout(trainer)
+    assert len(asked) == 1  # for the rows that were kept
 
 
 def test_old_log_probs_and_plain_grpo_work_with_it(make):  # noqa: F811

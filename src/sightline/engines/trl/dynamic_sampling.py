@@ -9,7 +9,7 @@ given.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,12 +44,28 @@ class DynamicSampling:
             raise ValueError(f"when_short must be one of {POLICIES}, got {self.when_short!r}")
 
 
+class _Round(NamedTuple):
+    """What one round brought.
+
+    Args:
+        rows: of this process.
+        generated: what TRL's generation returned for them.
+        rewards: of all processes, a column per reward function.
+        columns: what reward functions logged per response of this process.
+    """
+
+    rows: list[dict]
+    generated: tuple[Any, ...]
+    rewards: Tensor
+    columns: dict[str, list]
+
+
 class DynamicSamplingTrainer(ResumableGRPOTrainer):
     """GRPO that can go on sampling; `_filled` gives the rows of a batch worth training on."""
 
     dynamic_sampling: DynamicSampling | None = None
     num_generations: int
-    _rounds: list[tuple[list[dict], tuple[Any, ...], Tensor]] | None = None  # while collecting
+    _rounds: list[_Round] | None = None  # while collecting
     _generated: tuple[Any, ...] | None = None  # of the round at hand
     _replayed: tuple[tuple[Any, ...], Tensor] | None = None  # what was generated and earned
 
@@ -86,14 +102,17 @@ class DynamicSamplingTrainer(ResumableGRPOTrainer):
         groups, short = self._collect(inputs)
         rank = self.accelerator.process_index
         rounds, self._rounds = self._rounds or [], None
-        rewards = torch.stack([rounds[n][2][row] for chosen in groups for n, row in chosen])
+        rewards = torch.stack([rounds[n].rewards[row] for chosen in groups for n, row in chosen])
         mine: list[tuple[int, int]] = [
             (number, row - rank * len(inputs)) for number, row in groups[rank]
         ]
-        self._replayed = _join([generated for _, generated, _ in rounds], mine), rewards
+        self._replayed = _join([r.generated for r in rounds], mine), rewards
+        for column in {name for r in rounds for name in r.columns}:
+            values = [r.columns.get(column, [None] * len(inputs)) for r in rounds]
+            self._pending_extra_logs[column] = [values[n][row] for n, row in mine]
         try:
             skip = short and self.dynamic_sampling.when_short == "skip"
-            yield [rounds[n][0][row] for n, row in mine], skip
+            yield [rounds[n].rows[row] for n, row in mine], skip
         finally:
             self._replayed = None
 
@@ -113,7 +132,7 @@ class DynamicSamplingTrainer(ResumableGRPOTrainer):
         while len(self._rounds) < settings.max_rounds and min(map(len, kept)) < wanted:
             rows = self._draw(wanted) if self._rounds else inputs
             self._run_round(rows)
-            differ = self._differ(self._rounds[-1][2])
+            differ = self._differ(self._rounds[-1].rewards)
             for group, varied in enumerate(differ.tolist()):
                 found = kept if varied else rest
                 found[group // wanted].append((len(self._rounds) - 1, group * size))
@@ -142,8 +161,9 @@ class DynamicSamplingTrainer(ResumableGRPOTrainer):
             super()._generate_and_score_completions(rows)
         except _RewardsKnown as known:
             assert self._generated is not None
-            self._rounds.append((rows, self._generated, known.rewards))
-            self._pending_extra_logs.clear()  # columns of responses that may not be kept
+            columns = dict(self._pending_extra_logs)
+            self._pending_extra_logs.clear()  # they come back for the responses that are kept
+            self._rounds.append(_Round(rows, self._generated, known.rewards, columns))
 
     def _differ(self, rewards: Tensor) -> Tensor:
         """`(groups,)`: whether the responses of a group earned different rewards."""
