@@ -148,12 +148,16 @@ def test_a_skipped_step_moves_nothing_not_even_by_momentum(make):  # noqa: F811
 
 
 def test_a_step_is_skipped_only_if_all_its_batches_are(make):  # noqa: F811
-    # two rollout batches a step: the first is full, the second is not
+    # two rollout batches a step: the first is full, the second is not, whatever it holds
     sampling = {"max_rounds": 1, "when_short": "skip"}
     settings = {"gradient_accumulation_steps": 2, "steps_per_generation": 1, "max_steps": 1}
-    trainer, _ = scripted(make, [1, 1, 0, 0], sampling=sampling, **settings)
-    start = weights_of(trainer)
-    assert distance(start, trained(trainer)) > 0
+    ends = []
+    for differs in ([1, 1, 0, 0], [1, 1, 0, 1]):
+        trainer, _ = scripted(make, differs, sampling=dict(sampling), **settings)
+        start = weights_of(trainer)
+        ends.append(trained(trainer))
+    assert distance(start, ends[0]) > 0
+    assert same(*ends)
 
 
 def test_the_reward_to_look_at_can_be_named(make):  # noqa: F811
