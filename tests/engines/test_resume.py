@@ -116,6 +116,18 @@ def test_a_lora_run_resumes_too(make, tmp_path):
     assert not same(start, weights_of(trainer))
 
 
+def test_a_finished_run_is_not_trained_on(make, tmp_path):
+    whole = make(max_steps=2)
+    whole.train()
+    before = lines(tmp_path / "run", "metrics.jsonl")
+    trainer = make(other=True, max_steps=2)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 2
+    assert same(weights_of(whole), weights_of(trainer))
+    assert lines(tmp_path / "run", "metrics.jsonl") == before
+    assert not (tmp_path / "run" / "checkpoint-3").exists()
+
+
 def test_a_checkpoint_loads_every_weight(make, tmp_path):  # T59
     make(max_steps=1).train()
     trainer = make("next", other=True)

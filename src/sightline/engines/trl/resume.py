@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerState
+from transformers.trainer_utils import TrainOutput
 from trl import GRPOTrainer
 
 from ... import checkpoints
@@ -38,7 +39,7 @@ class ResumableGRPOTrainer(GRPOTrainer):
 
         Args:
             resume_from_checkpoint: a checkpoint, or True for the newest of the run that is whole.
-                A damaged one is never loaded.
+                A damaged one is never loaded; from the last of a finished run nothing is trained.
         """
         chosen = None
         if resume_from_checkpoint is True:
@@ -49,8 +50,14 @@ class ResumableGRPOTrainer(GRPOTrainer):
                 raise ValueError(f"cannot resume: {wrong}; another checkpoint may be whole")
         if chosen is None:
             return super().train(None, *args, **kwargs)
-        state = json.loads((chosen / "trainer_state.json").read_text(encoding="utf-8"))
-        self._epochs_done = int(state["epoch"])
+        state = TrainerState.load_from_json(str(chosen / "trainer_state.json"))
+        if state.global_step >= (
+            self.args.max_steps if self.args.max_steps > 0 else state.max_steps
+        ):
+            self._load_from_checkpoint(str(chosen))  # the Trainer would go on for one step more
+            self.state = state
+            return TrainOutput(state.global_step, 0.0, {})
+        self._epochs_done = int(state.epoch or 0)
         restore = _Restore(self, chosen)
         self.add_callback(restore)
         try:
