@@ -8,9 +8,10 @@ from tiny_families import BUILDERS, build
 from torch.testing import assert_close
 
 from sightline import Blind, MaskPatches, OtherImage, PixelView, TextOnlyPrompt
+from sightline.draws import Draws
 from sightline.encoding import encode
 from sightline.families import FAMILIES, Family, family_of
-from sightline.scoring import Draws, score_views
+from sightline.scoring import score_views
 from sightline.tasks import digits
 
 TEXTS = [" three", "<think> the left digit is four </think>", " six", " one two three"]

@@ -8,9 +8,10 @@ from PIL import Image
 from torch.testing import assert_close
 
 from sightline import Blind, MaskPatches, OtherImage, scoring
+from sightline.draws import Draws
 from sightline.encoding import Encoded, encode
 from sightline.families import QwenVL
-from sightline.scoring import Draws, score_views
+from sightline.scoring import score_views
 from sightline.tasks import digits
 
 BLIND = {"blind": Blind()}

@@ -19,9 +19,10 @@ from sightline import (
     TextOnlyPrompt,
     View,
 )
+from sightline.draws import Draws
 from sightline.encoding import encode
 from sightline.families import QwenVL, family_of
-from sightline.scoring import Draws, score_views
+from sightline.scoring import score_views
 from sightline.tasks import digits
 from sightline.view_inputs import ViewInputs, to_source_size
 

@@ -5,23 +5,20 @@ and a float32 head, so that a difference between two scores is the view's doing.
 positions that predict a response token ever meet that head.
 """
 
-import json
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from PIL import Image
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .algorithms.base import ViewScores
 from .core.divergence import compare_views, jensen_shannon, token_log_probs
 from .core.masked import check_mask
-from .encoding import Encoded, pictures_of
+from .draws import Draws
+from .encoding import Encoded
 from .families import Family, family_of
 from .view_inputs import ViewInputs
 from .views import Blind, OtherImage, View
@@ -45,38 +42,6 @@ class Scored(NamedTuple):
     views: dict[str, ViewScores]
     noise_floor: float
     extras: dict[str, dict[str, Float[Tensor, "B T"]]]
-
-
-class Draws(NamedTuple):
-    """What names each random draw of a view, one entry per row: never its place in a batch (T14).
-
-    Args:
-        seed: of the run.
-        step: of training.
-        prompts: the id of each row's prompt.
-        responses: which of the responses to that prompt the row is.
-    """
-
-    seed: int
-    step: int
-    prompts: Sequence[str]
-    responses: Sequence[int]
-
-    @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], seed: int = 0, step: int = 0) -> "Draws":
-        """Prompts named by their `id`, or by a hash of words and pictures where they have none."""
-        prompts = [str(row["id"]) if row.get("id") is not None else _hash(row) for row in rows]
-        seen: Counter[str] = Counter()
-        responses = []
-        for prompt in prompts:
-            responses.append(seen[prompt])
-            seen[prompt] += 1
-        return cls(seed, step, prompts, responses)
-
-    def select(self, rows: Sequence[int]) -> "Draws":
-        """Those of these rows."""
-        prompts = [self.prompts[row] for row in rows]
-        return self._replace(prompts=prompts, responses=[self.responses[row] for row in rows])
 
 
 @torch.no_grad()
@@ -161,14 +126,13 @@ def score_views(
                     put(log_probs, rows, both.log_probs)
                     put(ratios[name], rows, both.view_log_probs - both.log_probs)
                     put(kls[name], rows, both.kl)
-                    for field, table in more.get(name, {}).items():
-                        if field == "jensen_shannon":
-                            found = jensen_shannon(
-                                hidden, unseen, head.weight, temperature=temperature
-                            )
-                        else:
-                            found = getattr(both, field)
-                        put(table, rows, found)
+                    if extras:
+                        found = both._asdict()
+                        found["jensen_shannon"] = jensen_shannon(
+                            hidden, unseen, head.weight, temperature=temperature
+                        )
+                        for field in EXTRAS:
+                            put(more[name][field], rows, found[field])
                 else:
                     blind = token_log_probs(unseen, head.weight, ids, temperature=temperature)
                     put(ratios[name], rows, blind - log_probs[rows][part.mask])
@@ -255,18 +219,6 @@ def _chunks(
         rows = [row for row, n in enumerate(num_images) if read[row] and (n > 0) == has_image]
         for start in range(0, len(rows), size):
             yield rows[start : start + size], has_image
-
-
-def _hash(row: Mapping[str, Any]) -> str:
-    def plain(value: Any) -> str:
-        if isinstance(value, Image.Image):  # of which str() gives the place in memory
-            return blake2b(value.tobytes()).hexdigest()
-        raise ValueError(f"a prompt with a {type(value).__name__} needs an id: give its row one")
-
-    digest = blake2b(json.dumps(row["prompt"], sort_keys=True, default=plain).encode())
-    for picture in pictures_of(row):
-        digest.update(repr(picture.size).encode() + picture.tobytes())
-    return digest.hexdigest()
 
 
 def _response_states(

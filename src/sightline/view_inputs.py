@@ -1,7 +1,7 @@
 """A view carried out: the inputs of a clean pass → those of the same rows under the view."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,12 +9,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from .draws import Draws
 from .encoding import Encoded
 from .families import Family
 from .views import SOURCE_PATCH, Blind, OtherImage, PixelView, TextOnlyPrompt, View, draw_seed
-
-if TYPE_CHECKING:
-    from .scoring import Draws
 
 SOURCE_PIXELS = 200_704, 1_003_520  # least and most; VPPO's code resizes to these before it masks
 
@@ -34,7 +32,7 @@ class ViewInputs:
         family: Family,
         responses: Encoded,
         processor: Any,
-        draws: "Draws | None",
+        draws: Draws | None,
     ):
         self.model, self.family, self.responses = model, family, responses
         self.processor, self.draws = processor, draws

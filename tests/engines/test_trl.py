@@ -16,6 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from two_processes import run, step, weigh
 
 from sightline import PGPO, PRPO, VPPO, Algorithm, Blind, ViewScores
+from sightline.draws import Draws
 from sightline.encoding import encode
 from sightline.engines.trl import PerceptionGRPOTrainer, seam
 from sightline.scoring import score_views
@@ -693,8 +694,6 @@ def unmixed(trainer, batch):
     """The group advantages and the weights that the batch's token advantages were made of."""
     rewards = torch.tensor(seam.rewards(trainer, 8)).view(2, 4)
     advantages = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
-    from sightline.scoring import Draws, score_views
-
     rows = [trainer.train_dataset[i] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
     scores = score_views(
         trainer.model,

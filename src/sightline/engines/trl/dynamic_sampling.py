@@ -183,12 +183,14 @@ class DynamicSamplingTrainer(ResumableGRPOTrainer):
         data: Any = self.train_dataset
         first = self._refills + self.accelerator.process_index * groups
         self._refills += self.accelerator.num_processes * groups
-        rows = []
+        rows, orders = [], {}
         for place in range(first, first + groups):
             cycle, index = divmod(place, len(data))
-            seed = draw_seed(int(self.args.seed), cycle, "refills", None, 0, "dynamic sampling")
-            order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-            rows += [data[int(order[index])]] * self.num_generations
+            if cycle not in orders:
+                seed = draw_seed(int(self.args.seed), cycle, "refills", None, 0, "dynamic sampling")
+                generator = torch.Generator().manual_seed(seed)
+                orders[cycle] = torch.randperm(len(data), generator=generator)
+            rows += [data[int(orders[cycle][index])]] * self.num_generations
         return [dict(row) for row in rows]
 
     def _generate(self, prompts: list) -> Any:

@@ -13,9 +13,10 @@ from torch import Tensor
 from trl import GRPOConfig
 
 from ...algorithms.base import Algorithm, spread
+from ...draws import Draws
 from ...encoding import Encoded, encode, pictures_of
 from ...records import append_lines, save_images, token_records
-from ...scoring import Draws, Scored, check_responses, pretrained, score_views
+from ...scoring import Scored, check_responses, pretrained, score_views
 from ...views import PixelView
 from ...weight_metrics import weight_metrics
 from . import seam
