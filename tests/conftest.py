@@ -1,5 +1,6 @@
 """What holds in every test: a fixed seed, one thread, no network."""
 
+import gc
 import os
 
 # before anything imports huggingface_hub, which reads them once
@@ -21,6 +22,17 @@ torch.set_num_threads(1)
 # the same draws on every run and machine; a slow machine is no failure
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_finish(session):
+    """Leaves what was imported out of garbage collection, of which every training does one."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish(session):
+    """Lets it be collected after all, or libraries report leaks."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
