@@ -102,7 +102,9 @@ def save_images(folder: Path, row: Mapping[str, Any]) -> list[str]:
         path = Path("images") / f"{name}-{digest}.png"
         if not (folder / path).exists():
             (folder / "images").mkdir(exist_ok=True)
-            picture.save(folder / path)
+            draft = folder / "images" / "draft.png"  # a half picture would count as the picture
+            picture.save(draft)
+            os.replace(draft, folder / path)
         paths.append(str(path))
     return paths
 

@@ -7,7 +7,7 @@ import pytest
 from test_trl import make, same, weights_of  # noqa: F401
 from transformers import TrainerCallback
 
-from sightline import PGPO, Algorithm, checkpoints
+from sightline import ALGORITHMS, PGPO, Algorithm, checkpoints
 from sightline.engines.trl.guards import StopOnSignal
 from sightline.tasks import digits
 
@@ -105,6 +105,21 @@ def test_a_sound_step_in_between_starts_the_count_anew(make):  # noqa: F811
     with pytest.warns(UserWarning, match="not finite"):
         trainer.train()
     assert trainer.state.global_step == 5
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("length", [1, 4])
+def test_groups_that_all_earn_the_same_teach_nothing(make, name, length):  # noqa: F811  # T31
+    # of a single token too, where every response is cut off
+    trainer = make(ALGORITHMS[name](), max_completion_length=length, max_steps=1, optim="sgd")
+    trainer.reward_funcs = [lambda completions, **columns: [0.1] * len(completions)]
+    start = weights_of(trainer)
+    trainer.train()
+    assert same(start, weights_of(trainer))
+    line = next(line for line in trainer.state.log_history if "reward" in line)
+    assert (line["frac_reward_zero_std"], line["grad_norm"]) == (1, 0)
+    assert length > 1 or line["completions/clipped_ratio"] == 1
+    assert all(value == value for value in line.values())  # no NaN
 
 
 def test_sigterm_saves_after_the_step_at_hand_and_ends(make):  # noqa: F811

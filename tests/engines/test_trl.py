@@ -13,9 +13,9 @@ from reference_loop import reference_loss
 from tiny_families import BUILDERS, build
 from torch.testing import assert_close
 from trl import GRPOConfig, GRPOTrainer
-from two_processes import run, step, weigh
+from two_processes import curve_of, run, train_all, weigh
 
-from sightline import PGPO, PRPO, VPPO, Algorithm, Blind, ViewScores
+from sightline import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, Blind, ViewScores
 from sightline.draws import Draws
 from sightline.encoding import encode
 from sightline.engines.trl import PerceptionGRPOTrainer, seam
@@ -261,24 +261,28 @@ def test_inputs_that_scoring_would_leave_out_are_refused(make):
         seam.read({**batch, "spatial_shapes": torch.ones(8, 2)})
 
 
-@pytest.mark.parametrize("algorithm", [PGPO(), VPPO(), PRPO()], ids=lambda a: type(a).__name__)
-def test_micro_batches_of_any_size_train_alike(make, algorithm):  # T30
-    results = []
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_micro_batches_of_any_size_train_alike(make, name):  # T30
+    ends, curves = [], []
     for size in (8, 4, 2, 1):
         trainer = make(
-            algorithm,
+            ALGORITHMS[name](),
             per_device_train_batch_size=size,
             gradient_accumulation_steps=8 // size,
             steps_per_generation=8 // size,
             optim="sgd",
-            learning_rate=1.0,
-            max_grad_norm=0.0,  # so that the step is the gradient
-            max_steps=1,
+            learning_rate=0.02,
+            max_grad_norm=1e9,  # so that a step is the gradient
+            max_steps=5,
         )
         start = weights_of(trainer)
-        results.append(trained(trainer))
-    for other in results[1:]:
-        assert distance(other, results[0]) < 1e-6 * distance(start, results[0])
+        ends.append(trained(trainer))
+        curves.append(curve_of(trainer))
+    # a step in which no group differs in reward has none
+    assert len(curves[0]) == 5 and sum(norm > 1 for _, norm in curves[0]) >= 4
+    for end, curve in zip(ends[1:], curves[1:], strict=True):
+        assert_close(curve, curves[0], atol=1e-5, rtol=1e-5)
+        assert distance(end, ends[0]) < 1e-5 * distance(start, ends[0])
 
 
 def test_the_buffered_batch_is_left_alone_by_the_loss(make):
@@ -291,11 +295,13 @@ def test_the_buffered_batch_is_left_alone_by_the_loss(make):
 
 
 def test_two_processes_train_like_one(tiny, tmp_path):  # T30, T45
-    # VPPO, whose factors look at the whole batch; greedy responses, so that they are the same
     start = {name: p.detach() for name, p in tiny.model.named_parameters()}
-    many = step(copy.deepcopy(tiny), tmp_path, processes=2)
-    one = step(copy.deepcopy(tiny), tmp_path, processes=1)
-    assert distance(many, one) < 1e-6 * distance(start, one)
+    one, two = (train_all(tiny, tmp_path, processes) for processes in (1, 2))
+    for name in ALGORITHMS:
+        (end, curve), (other_end, other_curve) = one[name], two[name]
+        assert len(curve) == 5 and min(norm for _, norm in curve) > 0.1
+        assert_close(other_curve, curve, atol=1e-5, rtol=1e-5)
+        assert distance(end, other_end) < 1e-5 * distance(start, end)
 
 
 @pytest.mark.parametrize(

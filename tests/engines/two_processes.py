@@ -1,8 +1,10 @@
-"""A training step, or its weights, on two processes: what comes out must not depend on it."""
+"""Training, or its weights, on two processes: what comes out must not depend on it."""
 
+import copy
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -10,23 +12,33 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, multiprocessing
 from trl import GRPOConfig
 
-from sightline import PGPO, VPPO
+from sightline import ALGORITHMS, PGPO
 from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, seam
 from sightline.tasks import digits
 
 
+def sample(probabilities: Tensor, num_samples: int) -> Tensor:
+    """For `torch.multinomial`: each row of a group of 4 draws its own, wherever the group is."""
+    likeliest = probabilities.topk(4).indices
+    rows = torch.arange(len(probabilities))
+    return likeliest[rows, rows % 4][:, None]
+
+
 def place_in_group(completions, **columns):
-    """A reward that differs between the equal responses of greedy decoding."""
+    """A reward that differs between the responses of any group."""
     return [float(index % 4 in (0, 3)) for index in range(len(completions))]
 
 
-def step(tiny, folder: Path, processes: int) -> dict[str, Tensor]:
-    """The parameters after a step on 2 prompts x 4 responses, shared among the processes."""
-    if processes == 1:
-        _train(0, tiny, folder, 8, folder / "one.pt")
-        return torch.load(folder / "one.pt")
-    run(_train, tiny, folder, 8 // processes, folder / "many.pt", processes=processes)
-    return torch.load(folder / "many.pt")
+def train_all(tiny, folder: Path, processes: int) -> dict[str, Any]:
+    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, and its curve."""
+    output = folder / f"{processes}.pt"
+    run(_train_all, tiny, folder, 8 // processes, output, processes=processes)
+    return torch.load(output)
+
+
+def curve_of(trainer: Any) -> list[tuple[float, float]]:
+    """Loss and gradient norm of each step."""
+    return [(h["loss"], h["grad_norm"]) for h in trainer.state.log_history if "reward" in h]
 
 
 def run(function, *args, processes: int = 2) -> None:
@@ -86,18 +98,22 @@ def _join(rank: int, function, args: tuple, processes: int, port: int) -> None:
     function(rank, *args)
 
 
-def _train(_rank: int, tiny, folder: Path, rows: int, output: Path) -> None:
-    trainer = _trainer(
-        tiny,
-        folder / f"run-{rows}",
-        rows,
-        algorithm=VPPO(scale_min=0.5),
-        reward_funcs=place_in_group,
-        train_dataset=digits.rows(4, seed=1),
-    )
-    trainer.train()
+def _train_all(_rank: int, tiny, folder: Path, rows: int, output: Path) -> None:
+    results, torch.multinomial = {}, sample
+    for name, algorithm in ALGORITHMS.items():
+        trainer = _trainer(
+            copy.deepcopy(tiny),
+            folder / f"run-{name}-{rows}",
+            rows,
+            algorithm=algorithm(),
+            reward_funcs=place_in_group,
+            train_dataset=digits.rows(4, seed=1),
+        )
+        trainer.train()
+        end = {name: p.detach() for name, p in trainer.model.named_parameters()}
+        results[name] = end, curve_of(trainer)
     if trainer.accelerator.is_main_process:
-        torch.save({name: p.detach() for name, p in trainer.model.named_parameters()}, output)
+        torch.save(results, output)
 
 
 def _trainer(tiny, folder: Path, rows: int, **options) -> PerceptionGRPOTrainer:
@@ -109,11 +125,10 @@ def _trainer(tiny, folder: Path, rows: int, **options) -> PerceptionGRPOTrainer:
             per_device_train_batch_size=rows,
             num_generations=4,
             max_completion_length=6,
-            generation_kwargs={"do_sample": False},
-            max_steps=1,
-            learning_rate=1.0,
+            max_steps=5,
+            learning_rate=0.02,
             optim="sgd",
-            max_grad_norm=0.0,
+            max_grad_norm=1e9,  # so that a step is the gradient
             save_strategy="no",
             report_to="none",
             use_cpu=True,

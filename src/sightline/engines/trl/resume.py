@@ -6,11 +6,13 @@ and needed for that is here and, for all else, in `seam`.
 """
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_utils import TrainOutput
@@ -62,6 +64,11 @@ class ResumableGRPOTrainer(GRPOTrainer):
         self.add_callback(restore)
         try:
             return super().train(str(chosen), *args, **kwargs)
+        except (pickle.UnpicklingError, SafetensorError) as error:
+            raise ValueError(
+                f"cannot resume: a file of {chosen} is not the data it should be, and was not "
+                f"loaded: {error}"
+            ) from error
         finally:
             self.remove_callback(restore)
 
@@ -89,6 +96,12 @@ class ResumableGRPOTrainer(GRPOTrainer):
             if main:
                 checkpoints.publish(draft / name, self.run_folder / name)
                 checkpoints.prune(self.run_folder, self.args.save_total_limit)
+        except Exception as error:  # tokenizers raises nothing narrower where the disk is full
+            free = shutil.disk_usage(self.run_folder).free / 2**20
+            raise OSError(
+                f"{name} could not be saved in {self.run_folder}, with {free:.0f} MiB free there: "
+                f"{error}. Checkpoints saved before are as they were: make room and resume"
+            ) from error
         finally:
             self._draft = None
             if main:
