@@ -207,7 +207,7 @@ def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) ->
         print(f"terminated; {saved} is saved: go on with --resume_from_checkpoint newest")
         raise SystemExit(143)
     trainer.save_model(str(trainer.run_folder / "checkpoint"))
-    return trainer.scoring_seconds
+    return trainer.clock.totals["scoring"]
 
 
 def description(

@@ -384,6 +384,8 @@ def test_rows_without_advantage_are_skipped_where_that_is_exact(make, monkeypatc
         lines = (trainer.run_folder / "metrics.jsonl").read_text().splitlines()
         scored = [json.loads(line)["scoring/rows"] for line in lines if "reward" in line]
         assert scored == ([4.0, 4.0] if isinstance(algorithm, PGPO) else [8.0, 8.0])
+        extra = [json.loads(line).get("scoring/extra_forward_share") for line in lines]
+        assert extra[:2] == ([1.0, 1.0] if isinstance(algorithm, PGPO) else [2.0, 2.0])
         records = (trainer.run_folder / "tokens.jsonl").read_text().splitlines()
         assert all(any(json.loads(record)["dependency"]) for record in records)
     assert wanted["PGPO"].tolist() == [False] * 4 + [True] * 4  # the first group is all alike
@@ -444,6 +446,41 @@ def test_the_entropy_penalty_is_a_mean_of_minus_log_p_over_all_tokens(make):  # 
         assert_close(results[1][name], value, atol=2e-6, rtol=1e-4)
     with pytest.raises(ValueError, match=r"entropy_penalty=0.1 with loss_type='grpo'.*'dapo'"):
         make(VPPO(), entropy_penalty=0.1, loss_type="grpo")
+
+
+def test_clipping_is_counted_among_tokens_with_credit(make):  # T52
+    # ratio      1.3  1.2 | 0.7  0.9 | 1.3  0.7        clipped above 1.28, below 0.8
+    # credit      +1   +1 |  -2   -2 |  -1    0
+    # clipped    yes   no | yes   no |  no   no         2 of 5 with credit, padding aside
+    ratio = torch.tensor([[1.3, 1.2, 1.3], [0.7, 0.9, 1.3], [1.3, 0.7, 1.0]])
+    inputs = {
+        "advantages": torch.tensor([[1.0, 1.0, 1.0], [-2.0, -2.0, 1.0], [-1.0, 0.0, 0.0]]),
+        "completion_mask": torch.tensor([[1, 1, 0], [1, 1, 0], [1, 1, 1]]),
+        "old_per_token_logps": torch.full((3, 3), -1.0),
+    }
+    trainer = make(PGPO())
+    assert seam.clipped_share(trainer, inputs, ratio.log() - 1) == pytest.approx(2 / 5)
+    plain = {**inputs, "advantages": torch.tensor([1.0, -2.0, 0.0])}  # one for each response
+    assert seam.clipped_share(trainer, plain, ratio.log() - 1) == pytest.approx(2 / 4)
+    del inputs["old_per_token_logps"]  # a first use, where all ratios are 1
+    assert seam.clipped_share(trainer, inputs, ratio.log() - 1) == 0
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "iterations", "share"),
+    [
+        (PGPO(), 1, 2.0),  # a clean pass and a blind one, beside one of the loss
+        (PGPO(), 2, 0.5),  # the clean one would have been TRL's: 1 beside 2
+        (VPPO(), 1, 2.0),
+        (PRPO(), 1, 3.0),
+    ],
+)
+def test_extra_passes_are_counted(make, algorithm, iterations, share):
+    trainer = make(algorithm, num_iterations=iterations, rows=rows_of_two_one_and_no_images())
+    rewards = iter([0.0, 1.0] * 4)
+    trainer.reward_funcs = [lambda completions, **columns: [next(rewards) for _ in completions]]
+    rollout(trainer)
+    assert trainer._metrics["train"]["scoring/extra_forward_share"] == [share]
 
 
 def test_evaluation_scores_no_view(make, monkeypatch):
@@ -600,7 +637,8 @@ def test_metrics_and_tokens_are_written(make, tiny):
     assert [line["step"] for line in steps] == [1, 2]
     for name in ("dependency/mean", "weights/largest", "weights/effective_tokens"):
         assert all(line[name] > 0 for line in steps)
-    assert trainer.scoring_seconds > 0
+    for part in ("generation", "rewards", "scoring", "update"):
+        assert sum(line[f"seconds/{part}"] for line in steps) == trainer.clock.totals[part] > 0
     assert len(records) == 2 * 4  # one group of four per log step
     for record in records:
         width = len(record["tokens"])

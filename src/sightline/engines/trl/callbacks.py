@@ -1,12 +1,17 @@
 """What training writes while it runs: `metrics.jsonl`, and one readable line per log step."""
 
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from tqdm import tqdm
 from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCallback
 
 from ...records import append_lines
+from .seam import log
 
 # column, metric in the log, format; a metric that a run does not have shows as a dash
 COLUMNS = (
@@ -19,6 +24,39 @@ COLUMNS = (
     ("grad norm", "grad_norm", "{:.2f}"),
     ("scoring s", "seconds/scoring", "{:.2f}"),
 )
+
+
+class Clock(TrainerCallback):
+    """Logs where the seconds of each optimizer step went.
+
+    Parts that are timed are logged under their names, and what is left as `update`: the loss, its
+    gradient and the optimizer's step. `totals` holds the sums of all steps.
+    """
+
+    def __init__(self, trainer: Any):
+        self.trainer, self.begun = trainer, perf_counter()
+        self.step: dict[str, float] = defaultdict(float)
+        self.totals: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def times(self, part: str) -> Iterator[None]:
+        """Count what runs within as `part` of the step."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self.step[part] += perf_counter() - started
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.begun = perf_counter()
+        self.step.clear()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.step["update"] = perf_counter() - self.begun - sum(self.step.values())
+        for part, seconds in self.step.items():
+            self.totals[part] += seconds
+        # a part that this step had none of counts as 0 in the mean of the log
+        log(self.trainer, {f"seconds/{part}": self.step[part] for part in self.totals})
 
 
 class MetricsFile(TrainerCallback):

@@ -183,11 +183,32 @@ def not_finite(mask: torch.Tensor, *tables: torch.Tensor | None) -> torch.Tensor
     return rows
 
 
+def clipped_share(trainer: Any, inputs: Mapping[str, Any], log_probs: torch.Tensor) -> float:
+    """Of the tokens with credit, on all processes, the share whose ratio the loss clips.
+
+    TRL's own shares count tokens of weight 0 too, which are never clipped: they fall with the share
+    of tokens that a method keeps (T52).
+    """
+    credit, old = _per_token(inputs), inputs.get("old_per_token_logps")
+    ratio = torch.ones_like(log_probs) if old is None else (log_probs.detach() - old).exp()
+    has_credit = (credit != 0) & inputs["completion_mask"].bool()
+    above = (ratio > 1 + trainer.epsilon_high) & (credit > 0)
+    below = (ratio < 1 - trainer.epsilon_low) & (credit < 0)
+    counts = torch.stack([((above | below) & has_credit).sum(), has_credit.sum()])
+    clipped, credited = trainer.accelerator.reduce(counts, "sum").tolist()
+    return clipped / max(credited, 1)
+
+
+def _per_token(inputs: Mapping[str, Any]) -> torch.Tensor:
+    """`(B, T)`: the advantages, which are `(B,)` in plain GRPO."""
+    advantages, mask = inputs["advantages"], inputs["completion_mask"]
+    return advantages if advantages.ndim == 2 else advantages[:, None].expand(mask.shape)
+
+
 def strange_rows(inputs: Mapping[str, Any], log_probs: torch.Tensor | None) -> list[str]:
     """The ids of the rows that make a loss not finite."""
-    mask, advantages = inputs["completion_mask"].bool(), inputs["advantages"]
-    wide = advantages if advantages.ndim == 2 else advantages[:, None].expand(mask.shape)
-    found = not_finite(mask, wide, log_probs).tolist()
+    mask = inputs["completion_mask"].bool()
+    found = not_finite(mask, _per_token(inputs), log_probs).tolist()
     return [name for name, strange in zip(inputs["row_ids"], found, strict=True) if strange]
 
 

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from ...scoring import Scored, check_responses, pretrained, score_views
 from ...views import PixelView
 from ...weight_metrics import weight_metrics
 from . import seam
-from .callbacks import MetricsFile
+from .callbacks import Clock, MetricsFile
 from .dynamic_sampling import DynamicSampling, DynamicSamplingTrainer
 from .guards import SkipNonFinite, SkipShort
 
@@ -70,7 +69,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         seam.check_settings(self)
         seam.suppress_image_tokens(self)
         self.algorithm = algorithm
-        self.scoring_seconds = 0.0
+        self.clock = Clock(self)
         self._rows: list[dict] | None = None  # of the generation whose old log-probs TRL awaits
         self._scored: Scored | None = None
         self._log_probs: Tensor | None = None  # of the loss in the making, with gradient
@@ -78,6 +77,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         self.wants_step = False  # whether a micro-batch since the last step is not to be skipped
         self.strange_rows: list[str] = []  # whose loss was not finite, until a step is skipped
         self.args.logging_nan_inf_filter = False  # it would log the mean of the steps before
+        self.add_callback(self.clock)
         self.add_callback(MetricsFile(self.run_folder))
         self.add_callback(SkipNonFinite(self))
         self.add_callback(SkipShort(self))
@@ -86,11 +86,8 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             self._check_prompt(example)
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
-        started = perf_counter()
-        generated = super()._generate(*args, **kwargs)
-        if self.model.training and not self.replays:
-            seam.log(self, {"seconds/generation": perf_counter() - started})
-        return seam.empty_for_none(generated)
+        with self.clock.times("generation"):
+            return seam.empty_for_none(super()._generate(*args, **kwargs))
 
     def _generate_and_score_completions(self, inputs: list[dict]) -> dict[str, Any]:
         if not self.model.training:
@@ -107,7 +104,8 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         return output
 
     def _calculate_rewards(self, inputs: list[dict], *args: Any, **kwargs: Any) -> Tensor:
-        rewards = super()._calculate_rewards(inputs, *args, **kwargs)
+        with self.clock.times("rewards"):
+            rewards = super()._calculate_rewards(inputs, *args, **kwargs)
         first = self.accelerator.process_index * len(inputs)
         self._infinite_rewards = rewards[first : first + len(inputs)].isinf().any(1)
         return rewards
@@ -115,7 +113,6 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
     def _score_rollout(self, inputs: list[dict]) -> dict[str, Any]:
         """TRL's rollout batch with its advantages spread over tokens."""
         self._check_images(inputs[:: self.num_generations])  # TRL repeats each row for its group
-        scored_before = self.scoring_seconds
         hands_over = seam.needs_old_log_probs(self) and seam.has_float32_head(self)
         self._rows, self._scored = inputs if hands_over else None, None
         try:
@@ -123,10 +120,10 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         finally:
             self._rows = None
         responses = seam.read(output)
-        started = perf_counter()
         # a response without advantage teaches nothing, whatever its weights (T31)
         wanted = output["advantages"] != 0 if self.algorithm.row_local else None
         scored = self._scored or self._score(inputs, responses, wanted)
+        passes = _passes(responses, None if self._scored else wanted, len(scored.views))
         seen = torch.tensor([count > 0 for count in responses.num_images], device=self.model.device)
         seen &= responses.mask.any(1)  # empty where TRL masks what was truncated (T56)
         seen = seen if wanted is None else seen & wanted
@@ -136,13 +133,15 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
                 f"dependency is 0 on every token at step {self.state.global_step} under the views "
                 f"{dead}: the image does not reach the model's log-probabilities"
             )
-        weights = seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
-        self.scoring_seconds += perf_counter() - started
+        with self.clock.times("scoring"):
+            weights = seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
         kept = {name: score.select(seen) for name, score in scored.views.items()}
         metrics = weight_metrics(weights[seen], kept, responses.mask[seen])
         had_views = responses.num_images if self._scored else seen.tolist()
         metrics["scoring/rows"] = float(sum(map(bool, had_views)))
-        metrics["seconds/scoring"] = self.scoring_seconds - scored_before
+        # TRL's own pass over the batch is spared where scoring hands over old log-probs
+        extra = passes - (len(inputs) if self._scored else 0)
+        metrics["scoring/extra_forward_share"] = extra / (len(inputs) * self.num_iterations)
         if self._logs_now():
             metrics["dependency/noise_floor"] = scored.noise_floor
             self._record(inputs, responses, scored, weights, output["advantages"], seen)
@@ -164,11 +163,9 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             )
             self._log_probs = found[0] if found[0].requires_grad else None
             return found
-        started = perf_counter()
         rows, self._rows = self._rows, None  # they are the first it asks for in a generation
         responses = seam.read_call(input_ids, attention_mask, *args, **kwargs)
         self._scored = self._score(rows, responses, None)
-        self.scoring_seconds += perf_counter() - started
         return self._scored.log_probs, None, None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -177,6 +174,8 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             return loss * 0
         self.wants_step = True
         log_probs, self._log_probs = self._log_probs, None
+        if log_probs is not None:
+            seam.log(self, {"clip_ratio/credited": seam.clipped_share(self, inputs, log_probs)})
         if not loss.isfinite():
             self.strange_rows += seam.strange_rows(inputs, log_probs)
         if log_probs is None or not self.entropy_penalty:
@@ -207,18 +206,19 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         views = self.algorithm.views()
         if any(isinstance(view, PixelView) and view.grid == "source" for view in views.values()):
             responses = replace(responses, pictures=[pictures_of(row) for row in rows])
-        return score_views(
-            self.model,
-            responses,
-            views,
-            temperature=self.args.temperature,
-            exact_kl=self.algorithm.needs_exact_kl,
-            processor=self.processing_class,
-            draws=Draws.of(rows, int(self.args.seed), self.state.global_step),
-            wanted=wanted,
-            chunk_rows=self.args.per_device_train_batch_size,
-            noise_rows=2 if self._logs_now() else 0,
-        )
+        with self.clock.times("scoring"):
+            return score_views(
+                self.model,
+                responses,
+                views,
+                temperature=self.args.temperature,
+                exact_kl=self.algorithm.needs_exact_kl,
+                processor=self.processing_class,
+                draws=Draws.of(rows, int(self.args.seed), self.state.global_step),
+                wanted=wanted,
+                chunk_rows=self.args.per_device_train_batch_size,
+                noise_rows=2 if self._logs_now() else 0,
+            )
 
     def _logs_now(self) -> bool:
         return self.state.global_step % max(int(self.state.logging_steps), 1) == 0
@@ -253,6 +253,13 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             reward=[rewards[row] for row in group],
         )
         append_lines(self.run_folder / "tokens.jsonl", records)
+
+
+def _passes(responses: Encoded, wanted: Tensor | None, views: int) -> int:
+    """How often scoring runs a response through the model: under views if there is an image."""
+    read = [True] * len(responses.num_images) if wanted is None else wanted.tolist()
+    images = [count for count, asked in zip(responses.num_images, read, strict=True) if asked]
+    return sum(1 + views * (count > 0) for count in images)
 
 
 def check_rows(rows: Sequence[dict]) -> dict:
