@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 import yaml
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from transformers import AutoConfig, AutoProcessor
 from trl import GRPOConfig, TrlParser
 
@@ -124,7 +126,9 @@ def train(argv: Sequence[str]) -> None:
         },
         "data_sha256": task.fingerprint(),
     }
-    folder = Path(str(args.output_dir))
+    # by default a free name, which another process may have seen taken by the first
+    args.output_dir = broadcast_object_list([str(args.output_dir)])[0]
+    folder, main = Path(args.output_dir), args.process_index == 0
     content = description(algorithm, name, args, about)
     checkpoint = _open(folder, content, args)
     rounds = run.dynamic_sampling_rounds
@@ -140,17 +144,21 @@ def train(argv: Sequence[str]) -> None:
         entropy_penalty=run.entropy_penalty,
         dynamic_sampling=sampling or None,
     )
-    if checkpoint is None:  # not before: a request that fails leaves an empty folder
+    if checkpoint is None and main:  # not before: a request that fails leaves an empty folder
         write_json(folder / "run.json", content)
     with telling_what_is_kept(folder):
         reinforce(trainer, checkpoint)
-    print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
+    if main:
+        print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
 
 
 def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | None:
     """Make `folder` for a new run, or find in it where `--resume_from_checkpoint` goes on."""
+    main = args.process_index == 0
     if not args.resume_from_checkpoint:
-        new_run_folder(folder)
+        if main:
+            new_run_folder(folder)
+        PartialState().wait_for_everyone()
         return None
     begun = check_same_run(folder, content)
     if args.resume_from_checkpoint == "newest":
@@ -158,7 +166,9 @@ def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | Non
     else:
         checkpoint = Path(args.resume_from_checkpoint)
     resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
-    write_json(folder / "run.json", {**begun, "resumed": [*begun.get("resumed", []), resumed]})
+    PartialState().wait_for_everyone()  # all have read it
+    if main:
+        write_json(folder / "run.json", {**begun, "resumed": [*begun.get("resumed", []), resumed]})
     return checkpoint
 
 
@@ -204,7 +214,8 @@ def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) ->
     trainer.train(checkpoint and str(checkpoint))
     if stop.stopped:
         saved = trainer.run_folder / f"checkpoint-{trainer.state.global_step}"
-        print(f"terminated; {saved} is saved: go on with --resume_from_checkpoint newest")
+        if trainer.accelerator.is_main_process:
+            print(f"terminated; {saved} is saved: go on with --resume_from_checkpoint newest")
         raise SystemExit(143)
     trainer.save_model(str(trainer.run_folder / "checkpoint"))
     return trainer.clock.totals["scoring"]
