@@ -7,21 +7,22 @@ and return what trl 1.16 sends and reads, lay out images as vLLM does and sample
 import copy
 import inspect
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
-from datasets import Dataset
 from tiny_families import build
 from torch.testing import assert_close
 from transformers import LogitsProcessor, LogitsProcessorList
-from trl import GRPOConfig
+from trl import GRPOConfig, GRPOTrainer
 from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 
 from sightline import PGPO, Algorithm
 from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, seam, vllm
 from sightline.engines.trl.sampling import BAN, with_ban
+from sightline.scoring import score_views
 from sightline.tasks import digits
 
 IMAGE = 9  # the image token in prompts written by hand
@@ -96,7 +97,6 @@ class Sampler:
             max_new_tokens=params["max_tokens"],
             eos_token_id=eos,
             pad_token_id=pad,
-            # a prompt's logits must not follow TRL's plain path, which would suppress by itself
             logits_processor=LogitsProcessorList([Bias(params.get("logit_bias") or {})]),
             output_scores=True,
             output_logits=True,
@@ -312,7 +312,9 @@ def test_the_trainer_keeps_its_own_prompts_where_vllm_returns_what_it_was_sent()
 
 def test_a_prompt_that_vllm_laid_out_otherwise_is_refused_with_both_lengths():  # T57
     generate, _ = checked(([[1, IMAGE, IMAGE, IMAGE, 2]], [[5]], None, None))
-    with pytest.raises(ValueError, match=r"has 4 tokens, 2 of them .* made 5 of it, with 3\..*twice"):
+    with pytest.raises(
+        ValueError, match=r"has 4 tokens, 2 of them .* made 5 of it, with 3\..*twice"
+    ):
         generate([[1, IMAGE, IMAGE, 2]], [["picture"]], 1)
 
 
@@ -366,7 +368,7 @@ def test_no_picture_token_is_ever_sampled(make, tiny, mode):  # T55: a model tha
         "logit_bias": {0: -100, **dict.fromkeys(banned, BAN)}
     }
     with torch.no_grad():
-        trainer.model.get_output_embeddings().weight[banned] *= 100
+        trainer.model.get_output_embeddings().weight[banned] *= 20
     trainer.aligned = True  # what was banned had nearly all the mass
     batch = rollout(trainer)
     assert not torch.isin(batch["completion_ids"], torch.tensor(banned)).any()
@@ -407,13 +409,142 @@ def test_dropping_whole_responses_is_warned_of(make):  # T58
 
 @pytest.mark.parametrize("mode", ["colocate", "server"])
 def test_a_rollout_of_vllm_is_the_plain_one(make, mode, monkeypatch):  # T22, T57
+    plain = rollout(make(PGPO(), rows=several_images(), use_vllm=False))
+    trainer = make(PGPO(), rows=several_images(), vllm_mode=mode)
     asked = []
-    theirs = PerceptionGRPOTrainer.__mro__[3]._get_per_token_logps_and_entropies
-    plain = rollout(make(PGPO(), rows=several_images()[:2], use_vllm=False))
-    trainer = make(PGPO(), rows=several_images()[:2], vllm_mode=mode)
+    theirs = GRPOTrainer._get_per_token_logps_and_entropies
+    monkeypatch.setattr(
+        GRPOTrainer,
+        "_get_per_token_logps_and_entropies",
+        lambda *a, **k: asked.append(1) or theirs(*a, **k),
+    )
     batch = rollout(trainer)
     for name in ("prompt_ids", "completion_ids", "completion_mask", "pixel_values"):
         assert batch[name].equal(plain[name]), name
     assert_close(batch["advantages"], plain["advantages"], atol=1e-5, rtol=1e-5)
+    assert not asked  # old log-probs are those of the sweep that scores views
+    # in the trainer's the banned tokens have their share, a hundredth or two of this model's mass
+    gap = batch["sampling_per_token_logps"] - batch["old_per_token_logps"]
+    gap = gap[batch["completion_mask"].bool()]
+    assert gap.min() > 0 and gap.max() < 0.05
+    (mean,) = trainer._metrics["train"]["sampling/alignment_mean"]
+    assert gap.min() < mean < gap.max()
     assert trainer.aligned and trainer.vllm_generation.synced == 1
-    del asked, theirs
+
+
+def as_trl_has_it(trainer):
+    """Take our side of vLLM away, but for the comparison of log-probs."""
+    engine = trainer.vllm_generation
+    engine.generate = engine.generate.generate
+    return engine
+
+
+def test_images_laid_out_twice_are_refused_by_either_check(make):  # T57
+    plain = rollout(make(PGPO(), use_vllm=False))
+    trainer = make(PGPO())
+    engine = trainer.vllm_generation
+    engine.generate = replace(engine.generate, expands=False)
+    # 48 x 32 pixels are 3 x 2 image tokens; the first of the 6 becomes 6 once more
+    with pytest.raises(ValueError, match=r"6 of them image tokens; vLLM made \d+ of it, with 11\."):
+        rollout(trainer)
+    as_trl_has_it(trainer)
+    with pytest.raises(ValueError, match=r"differ by 0\.[2-9]\d+ nats on average"):
+        rollout(trainer)
+    trainer.aligned = True
+    assert not rollout(trainer)["completion_ids"].equal(plain["completion_ids"])
+
+
+def test_images_that_vllm_resizes_otherwise_are_refused(make):
+    trainer = make(PGPO())
+    trainer.vllm_generation.fake.images_scaled = 2.0
+    with pytest.raises(ValueError, match=r"6 of them .* with 24\..*model's own folder"):
+        rollout(trainer)
+
+
+def test_log_probs_that_are_raw_are_refused_at_another_temperature(make):  # T22
+    for mode in ("colocate", "server"):
+        trainer = make(PGPO(), vllm_mode=mode, temperature=0.5)
+        rollout(trainer)
+        assert trainer.aligned
+        trainer.aligned, trainer.vllm_generation.fake.logprobs_mode = False, "raw_logprobs"
+        with pytest.raises(ValueError, match=r"raw instead of processed at temperature 0\.5"):
+            rollout(trainer)
+
+
+def probed(trainer, batch, gaps):
+    """What the probe says if vLLM's log-probs lay so far from the trainer's."""
+    ours = score_views(trainer.model, seam.read(batch), {}).log_probs
+    trainer._metrics["train"].clear()
+    return vllm.check_alignment(trainer, {**batch, "sampling_per_token_logps": ours - gaps})
+
+
+def test_the_probe_lets_rounding_pass_and_gives_its_numbers(make):
+    trainer = make(Algorithm(), max_completion_length=4)
+    batch = rollout(trainer)
+    batch["completion_mask"][:] = 1
+    # 8 responses of 4 tokens, of which the first to each of 2 prompts are compared: 8 tokens
+    gaps = torch.full((8, 4), 7.0)
+    gaps[[0, 4]] = torch.tensor([[0.05, -0.05, 0.0, 0.0], [0.1, 0.0, 0.0, -0.2]])
+    assert probed(trainer, batch, gaps)
+    (mean,) = trainer._metrics["train"]["sampling/alignment_mean"]
+    assert mean == pytest.approx(0.4 / 8, abs=1e-5)
+
+    gaps[4, 3] = -0.6  # 0.8 / 8 is no longer below the limit, and one of 8 is far
+    gaps[4, 2] = 0.01
+    message = (
+        r"by 0\.101 nats on average and by 0\.60 at most over 8 tokens, 12% of them by .* 0\.5"
+    )
+    with pytest.raises(ValueError, match=message):
+        probed(trainer, batch, gaps)
+    gaps[4, 3] = torch.nan  # unknown to vLLM: 0.21 over 7 tokens
+    assert probed(trainer, batch, gaps)
+    assert trainer._metrics["train"]["sampling/alignment_mean"] == [pytest.approx(0.03, abs=1e-5)]
+    batch["completion_mask"][0] = 0  # truncated, and masked: the next response speaks (T56)
+    with pytest.raises(ValueError, match=r"by 7\.00 at most"):
+        probed(trainer, batch, gaps)
+    batch["completion_mask"][:] = 0
+    assert not probed(trainer, batch, gaps)
+    with torch.no_grad():
+        trainer.model.get_output_embeddings().weight[:] = torch.nan
+    batch["completion_mask"][:] = 1
+    with pytest.raises(ValueError, match="by nan nats on average"):
+        vllm.check_alignment(trainer, {**batch, "sampling_per_token_logps": gaps})
+
+
+def test_images_are_probed_first_and_text_does_not_vouch_for_them(make):
+    trainer = make(Algorithm(), rows=several_images())
+    rollout(trainer, prompts=(2, 2))
+    assert not trainer.aligned  # no row had an image
+    batch = rollout(trainer, prompts=(2, 1))
+    assert trainer.aligned
+    gaps = torch.zeros_like(batch["advantages"])[:, None].repeat(
+        1, batch["completion_ids"].shape[1]
+    )
+    vllm_probes, vllm.PROBED = vllm.PROBED, 1
+    gaps[4:] = 1.0  # the response to the image, not the first row
+    try:
+        with pytest.raises(ValueError, match="nats on average"):
+            probed(trainer, batch, gaps)
+    finally:
+        vllm.PROBED = vllm_probes
+
+
+@pytest.mark.parametrize("mode", ["colocate", "server"])
+def test_training_with_vllm(make, mode):
+    trainer = make(
+        PGPO(),
+        rows=several_images(),
+        vllm_mode=mode,
+        max_steps=2,
+        num_iterations=2,
+        dynamic_sampling=DynamicSampling(max_rounds=2),
+    )
+    start = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    assert any(not p.equal(start[name]) for name, p in trainer.model.named_parameters())
+    lines = (trainer.run_folder / "metrics.jsonl").read_text().splitlines()
+    first, second, *_ = map(json.loads, lines)
+    assert 0 < first["sampling/alignment_mean"] < 0.05
+    assert "sampling/alignment_mean" not in second  # it is looked at once
+    assert first["sampling/importance_sampling_ratio/max"] < 1  # for the share of what is banned
+    assert first["dependency/mean"] > 0 and first["grad_norm"] > 0
