@@ -1,7 +1,8 @@
 """vLLM under the TRL engine, with TRL's own code up to vLLM and a stand-in for vLLM itself.
 
-`FakeEngine` is the `LLM` of a trainer's process and `FakeServer` TRL's client of a server: both take
-and return what trl 1.16 sends and reads, lay out images as vLLM does and sample with `transformers`.
+`FakeEngine` is the `LLM` of a trainer's process, `FakeServer` is TRL's client of a server. Both
+take and return what trl 1.16 sends and reads; they lay out images as vLLM does, and sample with
+`transformers`.
 """
 
 import copy
@@ -511,22 +512,17 @@ def test_the_probe_lets_rounding_pass_and_gives_its_numbers(make):
         vllm.check_alignment(trainer, {**batch, "sampling_per_token_logps": gaps})
 
 
-def test_images_are_probed_first_and_text_does_not_vouch_for_them(make):
+def test_images_are_probed_first_and_text_does_not_vouch_for_them(make, monkeypatch):
     trainer = make(Algorithm(), rows=several_images())
     rollout(trainer, prompts=(2, 2))
     assert not trainer.aligned  # no row had an image
     batch = rollout(trainer, prompts=(2, 1))
     assert trainer.aligned
-    gaps = torch.zeros_like(batch["advantages"])[:, None].repeat(
-        1, batch["completion_ids"].shape[1]
-    )
-    vllm_probes, vllm.PROBED = vllm.PROBED, 1
+    monkeypatch.setattr(vllm, "PROBED", 1)
+    gaps = torch.zeros(batch["completion_ids"].shape)
     gaps[4:] = 1.0  # the response to the image, not the first row
-    try:
-        with pytest.raises(ValueError, match="nats on average"):
-            probed(trainer, batch, gaps)
-    finally:
-        vllm.PROBED = vllm_probes
+    with pytest.raises(ValueError, match=r"1\.000 nats on average"):
+        probed(trainer, batch, gaps)
 
 
 @pytest.mark.parametrize("mode", ["colocate", "server"])

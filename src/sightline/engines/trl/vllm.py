@@ -6,7 +6,7 @@ without a word (T57): 74 tokens become 137 (huggingface/trl#6294, vllm-project/v
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -38,7 +38,7 @@ class CheckedGenerate:
     generate: Callable[..., tuple[Any, ...]]
     expands: bool
     image_token: int
-    banned: Set[int]
+    banned: frozenset[int]
 
     def __call__(
         self,
@@ -78,7 +78,7 @@ class CheckedGenerate:
         )
 
 
-def attach(trainer: Any, banned: Set[int]) -> None:
+def attach(trainer: Any, banned: set[int]) -> None:
     """Let rollouts of `trainer` go through `CheckedGenerate`; refuse what that cannot serve."""
     config, args = pretrained(trainer.model).config, trainer.args
     if not family_of(config.model_type).one_run:
