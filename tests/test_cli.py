@@ -122,6 +122,7 @@ def test_train_takes_yaml_and_flags_and_leaves_a_run_folder(in_folder, tiny, cap
     run = json.loads((folder / "run.json").read_text())
     assert run["algorithm"]["threshold"] == 0.3 and run["algorithm"]["boost"] == 1.5
     assert run["settings"]["max_steps"] == 1
+    assert run["settings"]["vllm_importance_sampling_mode"] == "token_truncate"  # T58
     assert run["model"] == "./model" and run["rows"] == 4
     AutoModelForImageTextToText.from_pretrained(folder / "checkpoint")
     assert (folder / "metrics.jsonl").is_file()

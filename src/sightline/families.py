@@ -22,10 +22,14 @@ class Family:
             limited capacity or cross-attention.
         delimiters: names in the model's config of the tokens around an image, or None if there is
             more around it than a text-only prompt could simply leave out.
+        one_run: an image is a single run of placeholder tokens whatever its size, and the
+            processor adds nothing between or around them: one token can stand for it where another
+            engine (vLLM) lays it out.
     """
 
     drops: bool = False
     delimiters: tuple[str, ...] | None = None
+    one_run: bool = False
 
     def find_image(self, config: Any, ids: Int[Tensor, "B S"]) -> Bool[Tensor, "B S"]:
         """The positions into which image features are written."""
@@ -78,6 +82,7 @@ class QwenVL(Family):
 
     drops: bool = True
     delimiters: tuple[str, ...] | None = ("vision_start_token_id", "vision_end_token_id")
+    one_run: bool = True
 
     def count_features(self, config: Any, inputs: dict[str, Tensor]) -> list[int] | None:
         merged = config.vision_config.spatial_merge_size**2
@@ -149,7 +154,7 @@ FAMILIES: dict[str, Family] = {  # by `model_type`; the tests walk through each
     "qwen2_vl": QwenVL(),
     "qwen2_5_vl": QwenVL(),
     "qwen3_vl": QwenVL(),
-    "llava_onevision": Family(),
+    "llava_onevision": Family(one_run=True),
     "idefics3": Family(),
     "smolvlm": Family(),
 }

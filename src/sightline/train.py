@@ -96,6 +96,8 @@ def train(argv: Sequence[str]) -> None:
     kinds: Any = (RunArguments, algorithm_class(name), GRPOConfig)
     parser = TrlParser(kinds, prog="sightline train", allow_abbrev=False)
     parser.set_defaults(output_dir=str(default_folder(f"train-{name}")), report_to="none")
+    # TRL's default drops whole responses (T58); read with --use_vllm alone
+    parser.set_defaults(vllm_importance_sampling_mode="token_truncate")
     if not torch.cuda.is_available():
         parser.set_defaults(use_cpu=True, bf16=False)
     if model_name == "tiny":

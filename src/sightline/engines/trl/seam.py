@@ -14,6 +14,7 @@ import transformers
 import trl
 from PIL import Image
 from trl import GRPOTrainer
+from trl.generation.vllm_generation import VLLMGeneration
 
 from ...algorithms.base import Algorithm, ViewScores, checked_weights
 from ...encoding import Encoded
@@ -62,14 +63,18 @@ OTHER_PICTURES = ("spatial_shapes", "num_tiles", "token_type_ids", "image_positi
 
 def check_methods() -> None:
     """Raise unless TRL's methods are the ones this engine was tested with."""
-    for name, expected in WRAPPED.items():
-        method = getattr(GRPOTrainer, name, None)
+    wrapped: list[tuple[type, str, list[str]]] = [
+        *((GRPOTrainer, name, expected) for name, expected in WRAPPED.items()),
+        (VLLMGeneration, "generate", ["self", "prompts", "images", "num_generations", "profiler"]),
+    ]
+    for owner, name, expected in wrapped:
+        method = getattr(owner, name, None)
         found = list(inspect.signature(method).parameters) if method else None
         if found != expected:
             raise ImportError(
                 f"trl {trl.__version__} with transformers {transformers.__version__} is not "
-                f"supported: GRPOTrainer.{name} takes {found}, expected {expected}. Tested with "
-                f"trl {', '.join(TESTED)} and transformers 5.23.0: "
+                f"supported: {owner.__name__}.{name} takes {found}, expected {expected}. Tested "
+                f"with trl {', '.join(TESTED)} and transformers 5.23.0: "
                 f"pip install 'trl=={TESTED[-1]}'"
             )
 
@@ -117,7 +122,10 @@ def check_settings(trainer: Any) -> None:
             args.push_to_hub,
             "it would upload a checkpoint while it is being renamed; push the finished one",
         ),
-        "use_vllm": (args.use_vllm, "not tested yet; set use_vllm=False"),
+        f"generation_kwargs={args.generation_kwargs}": (
+            (args.generation_kwargs or {}).get("temperature", args.temperature) != args.temperature,
+            f"responses would be scored at temperature {args.temperature}; set temperature instead",
+        ),
         "tools or environments": (
             bool(trainer.tools) or trainer.environment_factories is not None,
             "not tested; pass none",
@@ -131,17 +139,6 @@ def check_settings(trainer: Any) -> None:
     for name, (refused, reason) in refusals.items():
         if refused:
             raise ValueError(f"PerceptionGRPOTrainer refuses {name}: {reason}")
-
-
-def suppress_image_tokens(trainer: Any) -> None:
-    """Never sample a token that stands for picture content: it would shift the images (T55)."""
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    # by attribute: LLaVA's config stores them under other names, and maps these
-    ids = [getattr(trainer.model.config, name, None) for name in names]
-    asked = (trainer.args.generation_kwargs or {}).get("suppress_tokens", [])
-    suppressed = {token for token in (*ids, *asked) if token is not None}
-    trainer.generation_config.suppress_tokens = sorted(suppressed)
-    trainer.generation_kwargs["suppress_tokens"] = trainer.generation_config.suppress_tokens
 
 
 def allow_rows_without_image(trainer: Any) -> None:
@@ -231,7 +228,8 @@ def period(trainer: Any) -> int:
 
 def needs_old_log_probs(trainer: Any) -> bool:
     """Whether TRL will ask for the log-probs of what it has just generated (T49)."""
-    return trainer.args.gradient_accumulation_steps % period(trainer) != 0
+    corrects = trainer.args.use_vllm and trainer.args.vllm_importance_sampling_correction
+    return corrects or trainer.args.gradient_accumulation_steps % period(trainer) != 0
 
 
 def has_float32_head(trainer: Any) -> bool:

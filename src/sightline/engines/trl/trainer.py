@@ -18,10 +18,11 @@ from ...records import append_lines, save_images, token_records
 from ...scoring import Scored, check_responses, pretrained, score_views
 from ...views import PixelView
 from ...weight_metrics import weight_metrics
-from . import seam
+from . import seam, vllm
 from .callbacks import Clock, MetricsFile
 from .dynamic_sampling import DynamicSampling, DynamicSamplingTrainer
 from .guards import SkipNonFinite, SkipShort
+from .sampling import ban_picture_tokens, warn_of_bias
 
 
 class PerceptionGRPOTrainer(DynamicSamplingTrainer):
@@ -67,9 +68,13 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         self.entropy_penalty, self.dynamic_sampling = entropy_penalty, dynamic_sampling
         self.check_dynamic_sampling()
         seam.check_settings(self)
-        seam.suppress_image_tokens(self)
         self.algorithm = algorithm
         self.clock = Clock(self)
+        banned = ban_picture_tokens(self)
+        warn_of_bias(self)
+        if self.args.use_vllm:
+            vllm.attach(self, banned)
+        self.aligned = not self.args.use_vllm  # whether vLLM was seen to agree with the trainer
         self._rows: list[dict] | None = None  # of the generation whose old log-probs TRL awaits
         self._scored: Scored | None = None
         self._log_probs: Tensor | None = None  # of the loss in the making, with gradient
@@ -96,11 +101,17 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             if self.algorithm.views():
                 output = self._score_rollout(rows)
             else:  # plain GRPO
-                output = super()._generate_and_score_completions(rows)
+                output = self._roll_out(rows)
         output["skip"] = [skipped] * len(rows)
         # TRL would make 0 of the advantages of its group
         output["advantages"][self._infinite_rewards] = float("nan")
         output["row_ids"] = [str(row.get("id", index)) for index, row in enumerate(rows)]
+        return output
+
+    def _roll_out(self, rows: list[dict]) -> dict[str, Any]:
+        """TRL's rollout batch, and vLLM's part in it checked until it is known to be right."""
+        output = super()._generate_and_score_completions(rows)
+        self.aligned = self.aligned or vllm.check_alignment(self, output)
         return output
 
     def _calculate_rewards(self, inputs: list[dict], *args: Any, **kwargs: Any) -> Tensor:
@@ -116,7 +127,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         hands_over = seam.needs_old_log_probs(self) and seam.has_float32_head(self)
         self._rows, self._scored = inputs if hands_over else None, None
         try:
-            output = super()._generate_and_score_completions(inputs)
+            output = self._roll_out(inputs)
         finally:
             self._rows = None
         responses = seam.read(output)
