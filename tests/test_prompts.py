@@ -59,9 +59,9 @@ def test_the_hash_is_of_what_is_read_and_how():
 
 def test_a_prompt_of_your_own_comes_from_a_file(tmp_path):
     file = tmp_path / "mine.txt"
-    file.write_text("Denk nach – {question}\nJa oder nein?\n", encoding="utf-8")
+    file.write_text("Denk nach: {question}\nJa oder nein?\n", encoding="utf-8")
     found = find_prompt(str(file), "answer-tag")
-    assert found == Prompt("mine", 1, "Denk nach – {question}\nJa oder nein?", "answer-tag")
+    assert found == Prompt("mine", 1, "Denk nach: {question}\nJa oder nein?", "answer-tag")
     assert find_prompt("letter") is PROMPTS["letter"]
     file.write_text("no place")
     with pytest.raises(ValueError, match=r"'mine'.*\{question\} once, got it 0 times"):
@@ -70,5 +70,5 @@ def test_a_prompt_of_your_own_comes_from_a_file(tmp_path):
         Prompt("twice", 1, "{question}{question}")
     with pytest.raises(ValueError, match="unknown prompt 'boxd'; known: none, think-boxed"):
         find_prompt("boxd")
-    with pytest.raises(ValueError, match="extractor must be one of .* got 'guess'"):
+    with pytest.raises(ValueError, match=r"extractor must be one of .* got 'guess'"):
         Prompt("a", 1, "{question}", "guess")

@@ -29,7 +29,9 @@ def test_both_dialects_are_recognised():
 
 
 def test_what_is_missing_is_named_with_what_there_is():
-    with pytest.raises(ValueError, match=r"no column holds the prompt: .*problem.*\['answer', 'x'\]"):
+    with pytest.raises(
+        ValueError, match=r"no column holds the prompt: .*problem.*\['answer', 'x'\]"
+    ):
         Columns.of(["x", "answer"])
     with pytest.raises(ValueError, match=r"the answer: .*columns=\{'answer': \.\.\.\}"):
         Columns.of(["problem"])
@@ -95,7 +97,7 @@ def test_placeholders_and_images_must_agree(images):
     ],
 )
 def test_what_is_no_prompt_is_refused(prompt):
-    with pytest.raises(ValueError, match="prompt|content"):
+    with pytest.raises(ValueError, match=r"prompt|content"):
         messages(prompt, NONE, 0)
 
 
@@ -116,8 +118,17 @@ def test_ids_are_the_rows_own_or_a_hash_that_lasts():
     base = convert(row, columns, NONE).id
     # neither the format of the prompt, nor another dialect or cell of the same, changes it
     assert convert(row, columns, PROMPTS["letter"]).id == base
-    chat = {**row, "problem": user([IMAGE, text("x?")]), "images": [{"path": "a.png", "bytes": None}]}
+    chat = {
+        **row,
+        "problem": user([IMAGE, text("x?")]),
+        "images": [{"path": "a.png", "bytes": None}],
+    }
     assert convert(chat, columns, NONE).id == base
-    assert base == "PINNED"
-    for change in ({"problem": "<image>y?"}, {"answer": "4"}, {"images": ["b.png"]}, {"images": [b"1"]}):
+    assert base == "b056279020fcbaa7"
+    for change in (
+        {"problem": "<image>y?"},
+        {"answer": "4"},
+        {"images": ["b.png"]},
+        {"images": [b"1"]},
+    ):
         assert convert({**row, **change}, columns, NONE).id != base

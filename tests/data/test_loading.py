@@ -9,7 +9,7 @@ import random
 import datasets
 import numpy as np
 import pytest
-import test_images
+from damaged_pictures import fuzzed, saved
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -51,7 +51,12 @@ def write_lines(file, rows):
 def as_bytes(folder, rows):
     """The rows with their images in them, as the Hub's viewer and EasyR1 store them."""
     return [
-        {**row, "images": [{"bytes": (folder / n).read_bytes(), "path": n} for n in row["images"] or []]}
+        {
+            **row,
+            "images": [
+                {"bytes": (folder / n).read_bytes(), "path": n} for n in row["images"] or []
+            ],
+        }
         for row in rows
     ]
 
@@ -170,14 +175,18 @@ def test_a_hub_id_is_loaded_with_its_split(folder, monkeypatch):
 def test_rows_as_virl39k_has_them(folder):
     # columns as on its page: golds in a box, one path or several in `image`, own ids
     rows = [
-        {"qid": "MMK12-1", "question": "<image>\nFind x.", "answer": "\\boxed{7}", "image": ["red.png"],
-         "category": "Math", "source": "MMK12", "PassRate_32BTrained": 0.5},
+        {"qid": "MMK12-1", "question": "<image>\nFind x.", "answer": "\\boxed{7}",
+         "image": ["red.png"], "category": "Math", "source": "MMK12", "PassRate_32BTrained": 0.5},
         {"qid": "MMK12-2", "question": "2+2?", "answer": "\\boxed{4}", "image": [],
          "category": "Math", "source": "MMK12", "PassRate_32BTrained": 1},
     ]  # fmt: skip
     write_lines(folder / "39Krelease.jsonl", rows)
     first, second = load_rows(folder / "39Krelease.jsonl").dataset
-    assert (first["id"], first["answer"], first["PassRate_32BTrained"]) == ("MMK12-1", "\\boxed{7}", 0.5)
+    assert (first["id"], first["answer"], first["PassRate_32BTrained"]) == (
+        "MMK12-1",
+        "\\boxed{7}",
+        0.5,
+    )
     assert colours(first) == [(255, 0, 0)] and second["images"] == []
 
 
@@ -222,18 +231,25 @@ def test_tables(folder):
     assert [len(row["images"]) for row in found] == [1, 2, 0]
     assert found[2]["prompt"][0]["content"] == "[what?"
     (bad,) = map(json.loads, (folder / "bad_rows.jsonl").read_text().splitlines())
-    assert bad["place"] == "rows.csv:4" and bad["reason"] == "its answer must be text or a number, got list"
+    assert (
+        bad["place"] == "rows.csv:4"
+        and bad["reason"] == "its answer must be text or a number, got list"
+    )
 
 
 def test_rows_that_differ_in_kind_keep_their_columns(folder):
     rows = easyr1_rows()
-    extras = [{"a": 1}, "text", None, 2**70]
+    extras = [{"a": 1}, "text", None, 7]
     for row, extra in zip(rows, extras, strict=True):
         row |= {"extra": extra, "tags": [extra], "when": np.float64(0.5)}
     found = list(load_rows(rows, root=folder).dataset)
     assert [row["extra"] for row in found] == extras
     assert [row["tags"] for row in found] == [[extra] for extra in extras]
     assert [row["when"] for row in found] == [0.5] * 4
+    # numbers that Arrow's integers do not hold come back as text
+    big = [{"problem": "x", "answer": "1", "seed": 2**63 - 1 + more} for more in (0, 1)]
+    assert [row["seed"] for row in load_rows(big[:1]).dataset] == [2**63 - 1]
+    assert [int(row["seed"]) for row in load_rows(big).dataset] == [2**63 - 1, 2**63]
 
 
 def bad_lines(folder):
@@ -244,7 +260,9 @@ def bad_lines(folder):
         "",
         '{"problem": "cut',
         "[1, 2]",
-        json.dumps({"problem": "<image>x", "images": ["red.png", "blue.png"], "answer": "1", "id": "n"}),
+        json.dumps(
+            {"problem": "<image>x", "images": ["red.png", "blue.png"], "answer": "1", "id": "n"}
+        ),
         json.dumps({"problem": "x", "images": ["gone.png"], "answer": "1"}),
         json.dumps({"problem": "x", "images": ["../red.png"], "answer": "1", "id": "up"}),
         json.dumps({"problem": "x", "images": [None], "answer": "1"}),
@@ -280,9 +298,11 @@ def test_every_row_is_used_or_listed(folder, capsys):
         ("same", "rows.jsonl:13", ""),
         ("rows.jsonl:15", "rows.jsonl:15", ""),
     ]
-    words = ["not JSON", "got list", "1 <image>, the row 2 images", "no such file", "leaves the folder",
-             "got nothing", "got nothing", "surrogates", "cannot be decoded", "another row",
-             "not JSON: UnicodeDecodeError"]  # fmt: skip
+    # fmt: off
+    words = ["not JSON", "got list", "1 <image>, the row 2 images", "no such file",
+             "leaves the folder", "got nothing", "got nothing", "surrogates", "cannot be decoded",
+             "another row", "not JSON: UnicodeDecodeError"]
+    # fmt: on
     for row, word in zip(listed, words, strict=True):
         assert word in row["reason"]
     # a pure function of the data: what every process decides alike
@@ -296,10 +316,12 @@ def test_by_default_bad_rows_stop_it_and_are_named(folder):
     with pytest.raises(ValueError) as error:
         load_rows(file)
     text = str(error.value)
-    assert text.startswith("10 of 14 rows of rows.jsonl cannot be used:\n")  # undecoded: cut.png is not known
+    assert text.startswith(
+        "10 of 14 rows of rows.jsonl cannot be used:\n"
+    )  # undecoded: cut.png is not known
     assert "  row 'up' (rows.jsonl:7), image '../red.png': its path leaves the folder" in text
     assert "bad_rows='skip-and-list'" in text
-    with pytest.raises(ValueError, match="11 of 14.*\n(.*\n)*.*row 'cut'.*image 'cut.png'"):
+    with pytest.raises(ValueError, match=r"11 of 14.*\n(.*\n)*.*row 'cut'.*image 'cut.png'"):
         load_rows(file, decode_all=True, folder=folder)
     assert len((folder / "bad_rows.jsonl").read_text().splitlines()) == 11
     many = [{"problem": "x", "answer": None}] * 30
@@ -313,14 +335,17 @@ def test_by_default_bad_rows_stop_it_and_are_named(folder):
 
 def test_a_picture_that_fails_later_is_named_with_its_row(folder):
     (folder / "cut.png").write_bytes((folder / "red.png").read_bytes()[:-30])
-    rows = [*easyr1_rows()[:2], {"problem": "x", "images": ["cut.png"], "answer": "1", "id": "torn"}]
+    rows = [
+        *easyr1_rows()[:2],
+        {"problem": "x", "images": ["cut.png"], "answer": "1", "id": "torn"},
+    ]
     loaded = load_rows(rows, root=folder)
     assert loaded.dataset[0]["images"] and len(loaded) == 3
-    with pytest.raises(ValueError, match="row 'torn', image 'cut.png': it cannot be decoded"):
+    with pytest.raises(ValueError, match=r"row 'torn', image 'cut.png': it cannot be"):
         loaded.dataset[2]
     (bad,) = check_images(loaded)
     assert (bad.id, bad.image, bad.place) == ("torn", "cut.png", "row 2 of those used")
-    with pytest.raises(ValueError, match="'torn', image 'cut.png'"):
+    with pytest.raises(ValueError, match=r"'torn' \(row 2\), image 'cut.png'"):
         load_rows(rows, root=folder, decode_all=True)
     assert check_images(load_rows(rows[:2], root=folder)) == []
 
@@ -336,7 +361,9 @@ def test_nothing_is_decoded_before_it_is_needed_and_nothing_twice(folder, monkey
     monkeypatch.setattr(loading, "decode", counting)
     loaded = load_rows(easyr1_rows(), root=folder)
     loaded.fingerprint()
-    assert list(loaded.dataset["answer"]) == ["90", "2", "B", "3"]
+    assert list(loaded.dataset.select_columns("answer")) == [
+        {"answer": answer} for answer in ("90", "2", "B", "3")
+    ]
     assert decoded == []
     # as TRL's sampler asks: each row for its group, and the batch again for the next update
     order = [0, 0, 2, 2] * 3
@@ -384,7 +411,11 @@ def test_a_single_image_column_with_nothing_in_it(folder):
     rows = [{"question": "x?", "image": {"bytes": data, "path": None}, "answer": "1"},
             {"question": "y?", "image": None, "answer": "2"}]  # fmt: skip
     features = datasets.Features(
-        {"question": datasets.Value("string"), "image": datasets.Image(), "answer": datasets.Value("string")}
+        {
+            "question": datasets.Value("string"),
+            "image": datasets.Image(),
+            "answer": datasets.Value("string"),
+        }
     )
     for source in (rows, datasets.Dataset.from_list(rows, features=features)):
         loaded = load_rows(source)
@@ -395,7 +426,7 @@ def test_a_single_image_column_with_nothing_in_it(folder):
 
 def test_pictures_in_lists_of_rows_are_kept_as_they_are(folder):
     noise = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
-    wide = Image.open(io.BytesIO(test_images.saved(Image.fromarray(noise), "JPEG")))
+    wide = Image.open(io.BytesIO(saved(Image.fromarray(noise), "JPEG")))
     rows = [{"prompt": "x?", "images": [Image.fromarray(noise), wide], "answer": "1"}]
     (row,) = load_rows(rows).dataset
     assert np.array_equal(row["images"][0], noise) and np.array_equal(row["images"][1], wide)
@@ -406,7 +437,12 @@ def test_the_fingerprint_is_of_all_that_is_read(folder):
     base = load_rows(rows, root=folder).fingerprint()
     assert base == load_rows(rows, root=folder).fingerprint()
     assert base != load_rows(rows, root=folder, prompt=PROMPTS["letter"]).fingerprint()
-    for change in ({"problem": "<image>?"}, {"answer": "91"}, {"level": 9}, {"images": ["blue.png"]}):
+    for change in (
+        {"problem": "<image>?"},
+        {"answer": "91"},
+        {"level": 9},
+        {"images": ["blue.png"]},
+    ):
         other = [{**rows[0], **change}, *rows[1:]]
         assert load_rows(other, root=folder).fingerprint() != base
     assert load_rows(rows[::-1], root=folder).fingerprint() != base
@@ -443,7 +479,7 @@ def test_what_holds_no_rows_is_refused(tmp_path):
 
 def test_settings_are_checked(tmp_path):
     rows = [{"problem": "x", "answer": "1"}]
-    with pytest.raises(ValueError, match="bad_rows must be one of .* got 'skip'"):
+    with pytest.raises(ValueError, match=r"bad_rows must be one of .* got 'skip'"):
         load_rows(rows, bad_rows="skip")
     with pytest.raises(ValueError, match="needs a folder"):
         load_rows(rows, bad_rows="skip-and-list")
@@ -457,7 +493,7 @@ def test_rows_that_are_alike_have_ids_of_their_own():
 
 def test_hundreds_of_damaged_files_are_used_or_listed(tmp_path):
     rows = []
-    for name, data in test_images.fuzzed():
+    for name, data in fuzzed():
         (tmp_path / name).write_bytes(data)
         rows.append({"problem": "<image>x?", "images": [name], "answer": "1", "id": name})
     random.Random(1).shuffle(rows)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..prompts import NONE, Prompt, with_image_parts
-from .images import cells_of
+from .images import Limits, cells_of, stored
 
 # what is taken for what, the first that is there
 KNOWN = {
@@ -24,6 +24,8 @@ TAKEN_BY_TRL = {
     *("completion", "completions", "completion_ids", "prompts", "messages", "chosen", "rejected"),
     *("trainer_state", "log_extra", "log_metric", "environment", "environments"),
 }
+
+ROLES = ("system", "user", "assistant")
 
 
 class Columns(NamedTuple):
@@ -126,15 +128,21 @@ def messages(value: Any, prompt: Prompt, images: int) -> list[dict[str, Any]]:
         if index == asked[-1]:
             result += prompt.render(text)
         else:
-            result.append({"role": role, "content": with_image_parts(text) if role == "user" else text})
+            result.append(
+                {"role": role, "content": with_image_parts(text) if role == "user" else text}
+            )
     return result
 
 
 def _text(message: Any) -> tuple[str, str]:
     """Role and text of a message, with `<image>` for an image part."""
-    if not isinstance(message, Mapping) or message.get("role") not in ("system", "user", "assistant"):
+    if not isinstance(message, Mapping) or message.get("role") not in (
+        "system",
+        "user",
+        "assistant",
+    ):
         raise ValueError(
-            "its prompt must hold messages with a role (system, user, assistant) and content, got "
+            f"its prompt must hold messages with a role of {ROLES} and content, got "
             f"{str(message)[:80]!r}"
         )
     content = message.get("content")
@@ -162,8 +170,8 @@ def _hash(asked: list[dict[str, Any]], answer: str, cells: list[Any]) -> str:
     """An id for life: it does not change with the row's place, the format or other columns."""
     digest = hashlib.blake2b(json.dumps([asked, answer]).encode(), digest_size=8)
     for cell in cells:
-        cell = {"path": cell} if isinstance(cell, str) else cell
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        path = cell.get("path") if isinstance(cell, dict) else None
-        digest.update(hashlib.blake2b(data if data is not None else str(path).encode()).digest())
+        cell = cell if isinstance(cell, dict) else stored(cell, Limits())
+        data = cell.get("bytes")
+        own = data if data is not None else str(cell.get("path")).encode()
+        digest.update(hashlib.blake2b(own).digest())
     return digest.hexdigest()

@@ -352,7 +352,10 @@ def _from_rows(found: Source, columns: Columns, survey: _Survey, dropped: set[st
 
 
 def _feature(values: list[Any]) -> Any:
-    """How Arrow keeps these values: as JSON where rows differ in kind or keys, else as they are."""
+    """How Arrow keeps these values: as JSON where rows differ in kind or keys, else as they are.
+
+    JSON keeps a number of more than 64 bits as text.
+    """
     datasets = import_datasets()
     kinds = {type(value) for value in values} - {type(None)}
     too_big = any(isinstance(value, int) and abs(value) >= 2**63 for value in values)

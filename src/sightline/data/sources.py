@@ -117,8 +117,9 @@ def _files(name: str, files: list[Path], root: Path) -> Source:
             rows = datasets.load_dataset(
                 "parquet", data_files=[str(file) for file in files], split="train"
             )
-        except datasets.exceptions.DatasetGenerationError as error:
-            raise ValueError(f"{name} cannot be read as parquet: {error.__cause__}") from error
+        except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
+            reason = error.__cause__ or error
+            raise ValueError(f"{name} cannot be read as parquet: {reason}") from error
         return _dataset(name, rows, None)._replace(root=root)
     readers = {".jsonl": _json_lines, ".json": _json_list, ".csv": _table}
     if files[0].suffix not in readers:
