@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import random
+import sys
 
 import datasets
 import numpy as np
@@ -13,7 +14,7 @@ from damaged_pictures import fuzzed, saved
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from sightline.data import Limits, check_images, load_rows, loading
+from sightline.data import Limits, check_images, load_rows, tables
 from sightline.encoding import pictures_of
 from sightline.prompts import PROMPTS, find_prompt
 
@@ -357,8 +358,8 @@ def test_nothing_is_decoded_before_it_is_needed_and_nothing_twice(folder, monkey
         decoded.append(cell["path"])
         return decode(cell, limits)
 
-    decode = loading.decode
-    monkeypatch.setattr(loading, "decode", counting)
+    decode = tables.decode
+    monkeypatch.setattr(tables, "decode", counting)
     loaded = load_rows(easyr1_rows(), root=folder)
     loaded.fingerprint()
     assert list(loaded.dataset.select_columns("answer")) == [
@@ -379,7 +380,7 @@ def test_nothing_is_decoded_before_it_is_needed_and_nothing_twice(folder, monkey
 def test_rows_travel_to_workers(folder):
     loaded = load_rows(easyr1_rows(), root=folder)
     loaded.dataset[0]  # what was decoded stays behind
-    assert b"PIL" not in pickle.dumps(loading.DecodeOnAccess(Limits()))
+    assert b"PIL" not in pickle.dumps(tables.DecodeOnAccess(Limits()))
     copy = pickle.loads(pickle.dumps(loaded.dataset))
     assert colours(copy[2]) == [(255, 0, 0), (0, 0, 255)]
     loader = DataLoader(loaded.dataset, batch_size=2, num_workers=2, collate_fn=list)
@@ -503,3 +504,9 @@ def test_hundreds_of_damaged_files_are_used_or_listed(tmp_path):
     assert len(loaded) + len(loaded.bad) == 300 and len(loaded) > 30 and len(loaded.bad) > 200
     assert all(bad.id == bad.image and bad.reason.startswith("it ") for bad in loaded.bad)
     assert all(len(pictures_of(row)) == 1 for row in loaded.dataset)
+
+
+def test_a_missing_library_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ImportError, match=r"pip install 'sightline\[trl\]'"):
+        load_rows([{"problem": "x", "answer": "1"}])

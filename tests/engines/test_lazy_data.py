@@ -7,7 +7,7 @@ import torch
 from trl import GRPOConfig
 
 from sightline import PGPO
-from sightline.data import load_rows, loading
+from sightline.data import load_rows, tables
 from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer
 from sightline.prompts import PROMPTS
 from sightline.rewards import THINK_BOXED
@@ -26,8 +26,8 @@ def test_a_file_of_rows_trains_as_the_rows_do(tiny, tmp_path, monkeypatch):
         decoded.append(cell["path"])
         return decode(cell, limits)
 
-    decode = loading.decode
-    monkeypatch.setattr(loading, "decode", counting)
+    decode = tables.decode
+    monkeypatch.setattr(tables, "decode", counting)
     rows = digits.rows(6, instruction=THINK_BOXED)
     rows[1]["images"] = []
     rows[2]["images"] *= 2

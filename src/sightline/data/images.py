@@ -179,7 +179,7 @@ def _decoded(image: Image.Image, limits: Limits) -> Image.Image:
         )
     if width * height == 0:
         raise ValueError(f"it is empty: {width} x {height} pixels")
-    image.load()  # all of it: a header says nothing about the rest
+    # both go through all the pixels: a header says nothing about the rest
     return to_rgb(ImageOps.exif_transpose(image))
 
 
