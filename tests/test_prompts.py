@@ -52,7 +52,7 @@ def test_the_hash_is_of_what_is_read_and_how():
         "name": "a",
         "version": 1,
         "template": "{question} think",
-        "extractor": "boxed",
+        "extractor": "boxed-last",
         "fingerprint": base.fingerprint(),
     }
 

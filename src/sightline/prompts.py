@@ -12,7 +12,7 @@ from typing import Any
 from .rewards import THINK_BOXED
 
 PLACE = "{question}"
-EXTRACTORS = ("boxed", "answer-tag", "letter")
+EXTRACTORS = ("boxed-last", "answer-tag", "letter")
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,14 @@ class Prompt:
         name: by which it is chosen and named in a run.
         version: counts up whenever the words change.
         template: the text of the user's message; `{question}` stands for the question, once.
-        extractor: how the answer is read off the response: the last `boxed` formula, what is
-            between `answer-tag`s, or the `letter` of a choice.
+        extractor: how the answer is read off the response: from the last `\\boxed{}`, from
+            between answer tags, or as the letter of a choice.
     """
 
     name: str
     version: int
     template: str
-    extractor: str = "boxed"
+    extractor: str = "boxed-last"
 
     def __post_init__(self):
         if self.template.count(PLACE) != 1:
@@ -85,14 +85,14 @@ PROMPTS = {
         Prompt(
             "letter",
             1,
-            f"{PLACE}\n\nAnswer with the letter of the correct choice.",
+            f"{PLACE}\n\nEnd with the letter of the correct choice, alone on the last line.",
             "letter",
         ),
     )
 }
 
 
-def find_prompt(name: str, extractor: str = "boxed") -> Prompt:
+def find_prompt(name: str, extractor: str = "boxed-last") -> Prompt:
     """The prompt of this name, or that of a text file with `{question}` in it.
 
     Args:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,7 +247,7 @@ def test_the_limit_is_a_setting():
         Limits(max_pixels=0)
 
 
-def test_paths_stay_below_the_root(tmp_path):
+def test_paths_stay_below_the_root(tmp_path, monkeypatch):
     root, secret = tmp_path / "data", tmp_path / "secret.png"
     (root / "sub").mkdir(parents=True)
     for file in (secret, root / "a.png", root / "sub" / "b.png"):
@@ -284,6 +285,11 @@ def test_paths_stay_below_the_root(tmp_path):
     # what stays inside is served, however it is written
     for name in ("a.png", "sub/b.png", "sub/../a.png", str(root / "a.png"), "inner.png"):
         assert decode(name, Limits(root)).size == (1, 1)
+    # the root may itself be relative, or reached by a link
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "alias").symlink_to(root)
+    for start in (Path("data"), tmp_path / "alias"):
+        assert decode("a.png", Limits(start)).size == (1, 1)
     with pytest.raises(ValueError, match="no folder: give root"):
         decode("a.png")
     free = Limits(root, allow_outside_root=True)

@@ -123,7 +123,7 @@ def test_what_was_taken_for_what_is_said(folder, capsys):
     # the columns of the data stay beside ours: TRL's accuracy_reward wants `solution`
     assert set(row) == {"id", "prompt", "images", "answer", "problem", "solution", "qid"}
     assert (row["id"], row["answer"], row["solution"]) == ("5", "3", 3)
-    assert row["prompt"][0]["content"][1]["text"].endswith("letter of the correct choice.")
+    assert row["prompt"][0]["content"][1]["text"].endswith("alone on the last line.")
     about = loaded.about()
     assert about["rows"] == {"in": 1, "used": 1, "bad": 0}
     assert about["prompt"]["name"] == "letter" and about["fingerprint"] == loaded.fingerprint()
