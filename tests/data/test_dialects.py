@@ -101,6 +101,12 @@ def test_what_is_no_prompt_is_refused(prompt):
         messages(prompt, NONE, 0)
 
 
+def test_a_picture_inside_the_prompt_is_not_taken_for_a_placeholder():
+    inside = user([{"type": "image", "image": "cat.png"}, text("x")])
+    with pytest.raises(ValueError, match=r"neither text nor a bare image, but .*cat\.png"):
+        messages(inside, NONE, 1)
+
+
 def test_golds_are_text():
     assert [gold(value) for value in ("A", 7, 0.5, True)] == ["A", "7", "0.5", "True"]
     for value, reason in ((None, "got nothing"), (["A"], "got list"), (" ", "is empty")):

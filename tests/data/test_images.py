@@ -166,6 +166,18 @@ def test_a_picture_that_is_cut_off_is_found():
             decode(whole[: len(whole) * 2 // 3])
 
 
+@pytest.mark.parametrize(
+    "error", [KeyError("x"), SyntaxError("x"), struct.error("x"), MemoryError()]
+)
+def test_whatever_a_decoder_raises_becomes_a_reason(monkeypatch, error):
+    def fail(image):
+        raise error
+
+    monkeypatch.setattr(sightline.data.images.ImageOps, "exif_transpose", fail)
+    with pytest.raises(ValueError, match=f"it cannot be decoded: {type(error).__name__}"):
+        decode(saved(Image.new("L", (1, 1))))
+
+
 def zeros(length):
     """`length` zero bytes, compressed, without going through them: one block, again and again."""
     size = 2**20
@@ -308,7 +320,7 @@ def test_a_damaged_picture_is_decoded_or_refused_and_nothing_else():
             assert picture.mode == "RGB" and picture.load() is not None
             outcomes["decoded"] += 1
         except ValueError as error:
-            assert str(error).startswith("it ") and "0x" not in str(error), name
+            assert str(error) and "0x" not in str(error), name
             outcomes["refused"] += 1
     # both happen, or the damage tests nothing; a flipped bit in a JPEG is often still a JPEG
     assert outcomes.total() == 300 and min(outcomes.values()) > 30, outcomes

@@ -502,7 +502,7 @@ def test_hundreds_of_damaged_files_are_used_or_listed(tmp_path):
         rows, root=tmp_path, bad_rows="skip-and-list", folder=tmp_path, prompt=find_prompt("letter")
     )
     assert len(loaded) + len(loaded.bad) == 300 and len(loaded) > 30 and len(loaded.bad) > 200
-    assert all(bad.id == bad.image and bad.reason.startswith("it ") for bad in loaded.bad)
+    assert all(bad.id == bad.image and bad.reason for bad in loaded.bad)
     assert all(len(pictures_of(row)) == 1 for row in loaded.dataset)
 
 

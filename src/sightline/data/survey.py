@@ -52,6 +52,7 @@ class Survey:
 
 
 def column_names(found: Source) -> list[str]:
+    """The columns that any of the rows has."""
     if not isinstance(found.rows, list):
         return found.rows.column_names
     rows = [row for row in found.rows if isinstance(row, Mapping)]
@@ -68,6 +69,7 @@ def look(
     limits: Limits,
     everything: bool,
 ) -> Survey:
+    """Go over the rows, decoding `everything` or only asking whether an image can be there."""
     survey, ids, stores = Survey(), Counter(), isinstance(found.rows, list)
     for number, row in enumerate(found.rows):
         place, own, image = found.places[number], None, ""
@@ -82,9 +84,10 @@ def look(
                 raise ValueError(reason)
             if stores:
                 cells = [stored(cell, limits) for cell in cells]
-                row = {**row, columns.images: cells} if columns.images else row
+                text = {**row, columns.images: [cell["path"] for cell in cells]}
                 # Arrow takes no lone surrogates
-                json.dumps(row, ensure_ascii=False, default=repr).encode()
+                json.dumps(list(text.items()), ensure_ascii=False, default=repr).encode()
+                row = {**row, columns.images: cells} if columns.images else row
             made = convert(row, columns, prompt)
             if own is not None and ids[own]:
                 raise ValueError("another row has this id")
