@@ -52,6 +52,12 @@ def test_files_that_the_readme_names_exist():
         assert (ROOT / name).exists() or (ROOT / "src/sightline" / name).exists(), name
 
 
+def test_the_loading_of_data_is_as_shown(capsys):
+    (script,) = code(ROOT / "docs" / "data.md")
+    exec(compile(script, "data.md", "exec"), {})
+    assert "1 rows used" in capsys.readouterr().out
+
+
 def test_the_method_of_your_own_keeps_the_contract():
     names = {}
     exec(compile(code(ROOT / "docs" / "add_a_method.md")[0], "add_a_method.md", "exec"), names)

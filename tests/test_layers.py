@@ -26,7 +26,7 @@ LAYERS = {
 }
 BELOW_ENGINES = {"core", "views", "algorithms", "scoring", "evaluate", "report", "data", "tasks"}
 BELOW_ENGINES |= {"rewards", "tiny_vlm", "encoding", "records", "warm_start"}
-BELOW_ENGINES |= {"families", "view_inputs", "draws", "checkpoints"}
+BELOW_ENGINES |= {"families", "view_inputs", "draws", "checkpoints", "prompts"}
 
 
 def layer(module):
