@@ -14,8 +14,21 @@ demo: $(READY)
 	.venv/bin/sightline demo
 test: $(READY)
 	.venv/bin/pytest -n 2 --dist worksteal
-faults: $(READY)
-	SIGHTLINE_KILLS=100 .venv/bin/pytest -s tests/faults
 lint: $(READY)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
-.PHONY: demo test faults lint
+
+# What takes too long for `make test`: every fault, a long run, other versions of TRL.
+faults: $(READY)
+	SIGHTLINE_KILLS=100 .venv/bin/pytest -s tests/faults
+soak: $(READY)
+	SIGHTLINE_SOAK=500 .venv/bin/pytest -s tests/faults/test_soak.py
+test-trl-matrix: $(READY)  # the lowest that pyproject.toml allows, and the newest
+	grep -v '^trl==' constraints.txt > .venv/without-trl.txt
+	for trl in 'trl==1.16.0' 'trl'; do \
+	    .venv/bin/uv venv --quiet --clear .venv/matrix && \
+	    .venv/bin/uv pip install --quiet --python .venv/matrix/bin/python --upgrade-package trl \
+	        -e '.[all,dev]' "$$trl" -c .venv/without-trl.txt && \
+	    .venv/matrix/bin/python -c 'import trl; print("trl", trl.__version__)' && \
+	    .venv/matrix/bin/pytest -n 2 --dist worksteal tests/engines || exit 1; \
+	done
+.PHONY: demo test lint faults soak test-trl-matrix

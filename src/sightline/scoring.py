@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from .algorithms.base import ViewScores
@@ -99,7 +101,7 @@ def score_views(
     ratios = {name: torch.zeros_like(log_probs) for name in views}
     kls = {name: torch.zeros_like(log_probs) for name in views} if exact_kl else {}
     more = {name: {e: torch.zeros_like(log_probs) for e in EXTRAS} for name in views if extras}
-    head = _head(inner)
+    head = _head_weight(inner)
     chunks = list(_chunks(responses.num_images, wanted, chunk_rows))
 
     def put(table: Tensor, rows: list[int], values: Tensor) -> None:
@@ -114,14 +116,14 @@ def score_views(
             ids = part.response_ids[part.mask]
             scored_views = views if has_image else {}
             if not (exact_kl and scored_views):  # else the comparison below has them
-                seen = token_log_probs(hidden, head.weight, ids, temperature=temperature)
+                seen = token_log_probs(hidden, head, ids, temperature=temperature)
                 put(log_probs, rows, seen)
             for name, view in scored_views.items():
                 inputs = change(name, view, clean, rows)
                 unseen = _response_states(model, inner, inputs, part, packed)
                 if exact_kl:
                     both = compare_views(
-                        hidden, unseen, head.weight, ids, extras=extras, temperature=temperature
+                        hidden, unseen, head, ids, extras=extras, temperature=temperature
                     )
                     put(log_probs, rows, both.log_probs)
                     put(ratios[name], rows, both.view_log_probs - both.log_probs)
@@ -129,12 +131,12 @@ def score_views(
                     if extras:
                         found = both._asdict()
                         found["jensen_shannon"] = jensen_shannon(
-                            hidden, unseen, head.weight, temperature=temperature
+                            hidden, unseen, head, temperature=temperature
                         )
                         for field in EXTRAS:
                             put(more[name][field], rows, found[field])
                 else:
-                    blind = token_log_probs(unseen, head.weight, ids, temperature=temperature)
+                    blind = token_log_probs(unseen, head, ids, temperature=temperature)
                     put(ratios[name], rows, blind - log_probs[rows][part.mask])
     change.check_done()
     scores = {name: ViewScores(ratios[name], kls.get(name)) for name in views}
@@ -277,15 +279,22 @@ def _check_packing(model: PreTrainedModel, family: Family, views: Mapping[str, V
             )
 
 
-def _head(model: PreTrainedModel) -> nn.Linear:
-    """The language model's head, if its weight is all there is to it."""
+def _head_weight(model: PreTrainedModel) -> Float[Tensor, "V H"]:
+    """The weight of the language model's head, if that is all there is to it.
+
+    Where FSDP has sharded it, it is gathered: on every process, or they wait for one another.
+    """
     head: Any = model.get_output_embeddings()
-    if type(head) is not nn.Linear or head.bias is not None:
+    # FSDP makes a class of its own, of which the head's is a base, as of those of quantizers
+    kind: type = type(head)
+    if nn.Linear not in (kind.__bases__ if issubclass(kind, FSDPModule) else (kind,)) or (
+        head.bias is not None
+    ):
         raise TypeError(
-            f"the head must be a plain nn.Linear without bias, got {type(head).__name__}: leave "
-            "lm_head out of LoRA's target_modules"
+            f"the head must be a plain nn.Linear without bias, got {kind.__name__}: leave lm_head "
+            "out of LoRA's target_modules"
         )
-    return head
+    return head.weight.full_tensor() if isinstance(head.weight, DTensor) else head.weight
 
 
 def pretrained(model: nn.Module) -> PreTrainedModel:

@@ -13,7 +13,7 @@ from reference_loop import reference_loss
 from tiny_families import BUILDERS, build
 from torch.testing import assert_close
 from trl import GRPOConfig, GRPOTrainer
-from two_processes import curve_of, run, train_all, weigh
+from two_processes import curve_of, run, train_all, train_sharded, weigh
 
 from sightline import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, Blind, ViewScores
 from sightline.draws import Draws
@@ -294,14 +294,17 @@ def test_the_buffered_batch_is_left_alone_by_the_loss(make):
     assert all(torch.equal(batch[name], value) for name, value in before.items())
 
 
-def test_two_processes_train_like_one(tiny, tmp_path):  # T30, T45
+def test_two_processes_train_like_one_whole_and_sharded(tiny, tmp_path):  # T30, T45
     start = {name: p.detach() for name, p in tiny.model.named_parameters()}
     one, two = (train_all(tiny, tmp_path, processes) for processes in (1, 2))
-    for name in ALGORITHMS:
-        (end, curve), (other_end, other_curve) = one[name], two[name]
+    run(train_sharded, tiny, tmp_path)
+    two["sharded"], resumed = torch.load(tmp_path / "whole.pt"), torch.load(tmp_path / "resumed.pt")
+    for name in (*ALGORITHMS, "sharded"):
+        (end, curve), (other_end, other_curve) = one[name.replace("sharded", "pgpo")], two[name]
         assert len(curve) == 5 and min(norm for _, norm in curve) > 0.1
         assert_close(other_curve, curve, atol=1e-5, rtol=1e-5)
         assert distance(end, other_end) < 1e-5 * distance(start, end)
+    assert same(two["sharded"][0], resumed[0])
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from torch import Tensor, multiprocessing
+from torch.distributed.tensor import DTensor
 from trl import GRPOConfig
 
 from sightline import ALGORITHMS, PGPO
@@ -34,6 +36,33 @@ def train_all(tiny, folder: Path, processes: int) -> dict[str, Any]:
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, processes=processes)
     return torch.load(output)
+
+
+def train_sharded(rank: int, tiny, folder: Path) -> None:
+    """Train PGPO on a model that FSDP 2 shards, to the end and again from a checkpoint."""
+    os.environ |= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "Qwen2_5_VLDecoderLayer",
+        "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+    }
+    torch.multinomial = sample
+    for name in ("whole", "resumed"):
+        trainer = _trainer(
+            copy.deepcopy(tiny),
+            folder / "sharded",
+            4,
+            algorithm=PGPO(),
+            reward_funcs=place_in_group,
+            train_dataset=digits.rows(4, seed=1),
+            save_strategy="steps",
+        )
+        trainer.train(str(folder / "sharded" / "checkpoint-3") if name == "resumed" else None)
+        assert isinstance(next(trainer.model.parameters()), DTensor)
+        end = trainer.accelerator.get_state_dict(trainer.model)
+        if rank == 0:
+            torch.save((end, curve_of(trainer)), folder / f"{name}.pt")
 
 
 def curve_of(trainer: Any) -> list[tuple[float, float]]:
@@ -116,26 +145,27 @@ def _train_all(_rank: int, tiny, folder: Path, rows: int, output: Path) -> None:
         torch.save(results, output)
 
 
-def _trainer(tiny, folder: Path, rows: int, **options) -> PerceptionGRPOTrainer:
+def _trainer(tiny, folder: Path, rows: int, save_strategy="no", **options) -> PerceptionGRPOTrainer:
+    args = GRPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=rows,
+        num_generations=4,
+        max_completion_length=6,
+        max_steps=5,
+        learning_rate=0.02,
+        optim="sgd",
+        max_grad_norm=1e9,  # so that a step is the gradient
+        save_strategy=save_strategy,
+        save_steps=3,
+        report_to="none",
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        logging_steps=1,
+    )
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        args.distributed_state.distributed_type = DistributedType.MULTI_GPU
     return PerceptionGRPOTrainer(
-        model=tiny.model,
-        processing_class=tiny.processor,
-        args=GRPOConfig(
-            output_dir=str(folder),
-            per_device_train_batch_size=rows,
-            num_generations=4,
-            max_completion_length=6,
-            max_steps=5,
-            learning_rate=0.02,
-            optim="sgd",
-            max_grad_norm=1e9,  # so that a step is the gradient
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
-            logging_steps=1,
-        ),
-        **options,
+        model=tiny.model, processing_class=tiny.processor, args=args, **options
     )

@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 
@@ -26,8 +27,9 @@ class SkipNonFinite(TrainerCallback):
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        # Every process sees the same gradients, and so decides the same.
-        if torch.nn.utils.get_total_norm(gradients).isfinite():
+        norm = torch.nn.utils.get_total_norm(gradients)
+        # Every process sees the same norm, and so decides the same.
+        if (norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite():
             self.in_a_row = 0
             return
         self.in_a_row += 1

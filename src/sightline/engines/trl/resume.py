@@ -20,7 +20,7 @@ from trl import GRPOTrainer
 
 from ... import checkpoints
 from ...records import keep_lines, write_json
-from .seam import period
+from .seam import is_sharded, period
 
 
 class ResumableGRPOTrainer(GRPOTrainer):
@@ -109,7 +109,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if (Path(resume_from_checkpoint) / "adapter_config.json").exists():
+        adapter = (Path(resume_from_checkpoint) / "adapter_config.json").exists()
+        if adapter or is_sharded(self):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
             _load_weights(self, Path(resume_from_checkpoint))

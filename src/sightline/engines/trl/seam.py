@@ -100,9 +100,11 @@ def check_settings(trainer: Any) -> None:
             trainer.entropy_penalty != 0 and args.loss_type != "dapo",
             "it is a mean over the tokens of the batch, as DAPO's loss is; set loss_type='dapo'",
         ),
-        f"sharded training, {trainer.accelerator.distributed_type.value}": (
-            trainer.accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU"),
-            "scoring reads whole weights on each process; train without FSDP and DeepSpeed",
+        f"training distributed by {trainer.accelerator.distributed_type.value}": (
+            trainer.accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU")
+            and not is_sharded(trainer),
+            "a step that is not finite could not be skipped, and scoring could not gather the "
+            "head; shard with FSDP, fsdp_version 2",
         ),
         f"groups of {trainer.num_generations} on processes of {_local_rows(trainer)} rows": (
             _local_rows(trainer) % trainer.num_generations != 0,
@@ -219,6 +221,11 @@ def read(output: Mapping[str, Any]) -> Encoded:
     }
     num_images = output.get("num_images") or [0] * len(mask)
     return Encoded(inputs, output["completion_ids"], mask, list(num_images))
+
+
+def is_sharded(trainer: Any) -> bool:
+    """Whether FSDP 2 shards the model, so that a forward pass is one of all processes together."""
+    return trainer.accelerator.is_fsdp2
 
 
 def period(trainer: Any) -> int:

@@ -132,7 +132,8 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             self._rows = None
         responses = seam.read(output)
         # a response without advantage teaches nothing, whatever its weights (T31)
-        wanted = output["advantages"] != 0 if self.algorithm.row_local else None
+        skips = self.algorithm.row_local and not seam.is_sharded(self)
+        wanted = output["advantages"] != 0 if skips else None
         scored = self._scored or self._score(inputs, responses, wanted)
         passes = _passes(responses, None if self._scored else wanted, len(scored.views))
         seen = torch.tensor([count > 0 for count in responses.num_images], device=self.model.device)
@@ -207,6 +208,12 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
                 stacklevel=2,
             )
         if without and self.accelerator.num_processes > 1:
+            if seam.is_sharded(self):
+                raise ValueError(
+                    f"row {without[0].get('id', '?')!r} has no image, and processes that share a "
+                    "sharded model must all run the vision tower: train without FSDP, or on rows "
+                    "with images"
+                )
             if not self.args.ddp_find_unused_parameters:
                 raise ValueError(
                     f"row {without[0].get('id', '?')!r} has no image, and a process without images "
