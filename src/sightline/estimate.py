@@ -169,14 +169,14 @@ def _generation(job: Job, number: int) -> list[Item]:
     ]
 
 
-def _kept(stack: Stack, tokens: float, checkpointing: bool, number: int) -> float:
+def _kept(stack: Stack, tokens: int, checkpointing: bool, number: int) -> float:
     """Bytes kept for the backward pass; with checkpointing as in Chen et al. (arXiv:1604.06174)."""
     if not checkpointing:
         return stack.layers * _working_set(stack, tokens, number)
     return stack.layers * tokens * stack.width * number + _working_set(stack, tokens, number)
 
 
-def _working_set(stack: Stack, tokens: float, number: int) -> float:
+def _working_set(stack: Stack, tokens: int, number: int) -> float:
     """Bytes that one block keeps for its own backward pass, without a table of attention weights.
 
     Counted as Korthikanti et al. (arXiv:2205.05198), section 4.1, do for GPT, here for a block of
@@ -186,7 +186,7 @@ def _working_set(stack: Stack, tokens: float, number: int) -> float:
     (4 mlp). In float32: the norms' insides (2 widths).
     """
     numbers = 6 * stack.width + 2 * stack.queries + 2 * stack.keys + 4 * stack.mlp
-    return tokens * (number * numbers + 4 * 2 * stack.width)
+    return float(tokens * (number * numbers + 4 * 2 * stack.width))
 
 
 def work(job: Job, views: Mapping[str, View]) -> list[Pass]:

@@ -239,14 +239,17 @@ def _load(run: RunArguments, args: GRPOConfig, task: Any) -> tuple[Any, Any]:
 
 def limit_pixels(processor: Any, least: int, most: int) -> None:
     """Resize images to between `least` and `most` pixels; 0 leaves the processor's own limit."""
-    size = processor.image_processor.size
-    if not {"shortest_edge", "longest_edge"} <= set(size.keys()):
-        raise ValueError(f"--min_pixels and --max_pixels have no meaning for sizes like {size}")
-    asked = {"shortest_edge": least, "longest_edge": most}
-    limits = {name: value or size[name] for name, value in asked.items()}
-    if limits["shortest_edge"] > limits["longest_edge"]:
+    size = dict(processor.image_processor.size)
+    if not {"shortest_edge", "longest_edge"} <= set(size):
         raise ValueError(
-            f"images must be at least {limits['shortest_edge']} pixels and at most "
-            f"{limits['longest_edge']}: set both --min_pixels and --max_pixels"
+            f"--min_pixels and --max_pixels are for processors with limits like Qwen's, got {size}"
         )
-    processor.image_processor.size = type(size)(**limits)
+    # Qwen's names for numbers of pixels
+    size["shortest_edge"] = least or size["shortest_edge"]
+    size["longest_edge"] = most or size["longest_edge"]
+    if size["shortest_edge"] > size["longest_edge"]:
+        raise ValueError(
+            f"images would have at least {size['shortest_edge']} pixels and at most "
+            f"{size['longest_edge']}: set both --min_pixels and --max_pixels"
+        )
+    processor.image_processor.size = type(processor.image_processor.size)(**size)
