@@ -195,6 +195,19 @@ def test_accelerate_takes_its_files(name, kind):
         assert config.deepspeed_config["zero_stage"] == 3
 
 
+def test_the_page_on_recipes_says_what_their_heads_say():
+    page = (FOLDER.parent / "docs" / "recipes.md").read_text()
+    rows = dict(re.findall(r"^\| \[`(\S+)`\]\(\S+\) \| (.*) \|$", page, re.MULTILINE))
+    assert set(rows) == set(RECIPES)
+    for name, row in rows.items():
+        gpus, memory_, steps, flops, hours, share = row.split(" | ")
+        planned, said = job(name)[0], header(name)
+        assert gpus.startswith(f"{planned.processes} x ") and f"memory: {memory_} GiB" in said
+        assert steps == f"{planned.steps} / {planned.rollouts}"
+        assert f"time: {flops} PFLOP" in said and f" {hours} hours on" in said
+        assert (f"The views are {share} of" in said) == (share != "none")
+
+
 def test_recipes_say_themselves_what_defaults_might_change():
     needed = {"algorithm", "model", "data", "rows", "prompt", "processes", "sharding", "seed"}
     needed |= {"min_pixels", "max_pixels", "model_init_kwargs", "save_strategy", "optim"}
