@@ -70,7 +70,7 @@ def test_a_recipe_dry_runs(name, model_folder, tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     recipe = content(name)
     assert re.search(rf"\nalgorithm: {recipe['algorithm']}\n", out)
-    assert re.search(rf"\n  processes +{recipe['processes']}\n", out)
+    assert re.search(rf"\n  processes +{recipe['processes']}\n  rollout batches ", out)
     assert ("does not run it yet: use_vllm" in out) == recipe.get("use_vllm", False)
     assert ("does not run it yet: sharded" in out) == (recipe["sharding"] != "none")
     assert not list(tmp_path.iterdir())
