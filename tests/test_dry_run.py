@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from transformers import AutoImageProcessor
 
 from sightline import tiny_vlm
 from sightline.cli import main
@@ -128,5 +129,7 @@ def test_lora_trains_adapters_only(in_folder, capsys):
     assert all("language_model" in name and "lora_" in name for name in weights)
     # B starts at 0
     assert any(torch.any(value != 0) for name, value in weights.items() if "lora_B" in name)
+    processor = AutoImageProcessor.from_pretrained(in_folder / "run" / "checkpoint")
+    assert dict(processor.size) == {"shortest_edge": 512, "longest_edge": 1024}
     run = json.loads((in_folder / "run" / "run.json").read_text())
     assert run["lora"] == {"rank": 2, "alpha": 6} and run["pixels"] == [512, 1024]
