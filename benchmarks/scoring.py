@@ -42,9 +42,9 @@ from sightline.engines.trl import PerceptionGRPOTrainer
 from sightline.process import quiet_libraries, use_threads
 from sightline.records import environment
 from sightline.rewards import exact_answer, think_format
+from sightline.run_arguments import TINY_SETTINGS
 from sightline.scoring import score_views
 from sightline.tasks import digits
-from sightline.train import TINY_SETTINGS
 from sightline.warm_start import load_warm_model
 
 RESULTS = Path(__file__).parent / "results"

@@ -18,10 +18,11 @@ from .process import quiet_libraries
 from .records import append_lines, save_images, token_records, write_json
 from .report import write_report
 from .rewards import exact_answer
+from .run_arguments import TINY_SETTINGS
 from .scoring import score_views
 from .tasks import digits
 from .token_labels import label_tokens
-from .train import TINY_SETTINGS, build_trainer, description, reinforce
+from .train import build_trainer, description, reinforce
 from .views import Blind
 from .warm_start import WarmStart, load_warm_model
 

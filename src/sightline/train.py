@@ -1,24 +1,26 @@
 """`sightline train`: the same trainer for any model and task, with TRL's own flags."""
 
-import argparse
+import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
+from peft import LoraConfig
 from transformers import AutoConfig, AutoProcessor
-from trl import GRPOConfig, TrlParser
+from trl import GRPOConfig
 
 from . import tasks
-from .algorithms import ALGORITHMS, Algorithm, algorithm_class
+from .algorithms import Algorithm
 from .checkpoints import check_same_run, newest_whole
+from .data import load_rows
+from .dry_run import page
 from .engines.trl import (
     DynamicSampling,
     PerceptionGRPOTrainer,
@@ -26,117 +28,55 @@ from .engines.trl import (
     show_readable_progress,
 )
 from .families import family_of
-from .flags import unknown_flag
+from .model_shape import ADAPTED, model_place
 from .process import quiet_libraries, use_threads
-from .records import (
-    default_folder,
-    environment,
-    new_run_folder,
-    telling_what_is_kept,
-    write_json,
-)
+from .prompts import find_prompt
+from .records import environment, new_run_folder, telling_what_is_kept, write_json
 from .rewards import THINK_BOXED, exact_answer, think_format
+from .run_arguments import RunArguments, first_look, parse
 from .warm_start import load_warm_model
 
-TINY_SETTINGS = {  # of GRPOConfig, for the tiny model on a CPU: DAPO's loss on small batches
-    "learning_rate": 1e-4,
-    "lr_scheduler_type": "linear",
-    "max_grad_norm": 1.0,
-    "per_device_train_batch_size": 128,
-    "num_generations": 8,
-    "max_completion_length": 64,
-    "loss_type": "dapo",
-    "epsilon": 0.2,
-    "epsilon_high": 0.28,
-    "beta": 0.0,
-    "reward_weights": [0.9, 0.1],  # accuracy and format, as PGPO mixes them
-    "logging_steps": 5,
-    "save_strategy": "no",
-    "report_to": "none",
-    # TRL's defaults suit GPUs: on a CPU bf16 is emulated and checkpointing only costs time (T64)
-    "use_cpu": True,
-    "bf16": False,
-    "gradient_checkpointing": False,
-}
-
-
-@dataclass
-class RunArguments:
-    """What is trained on what; every other flag is the algorithm's own or TRL's."""
-
-    algorithm: str = field(
-        default="pgpo", metadata={"help": f"one of: {', '.join(ALGORITHMS)}; see its flags below"}
-    )
-    model: str = field(
-        default="tiny", metadata={"help": "tiny (the demo's), a folder, or a model of the Hub"}
-    )
-    task: str = field(default="digits", metadata={"help": f"one of: {', '.join(tasks.NAMES)}"})
-    rows: int = field(default=2000, metadata={"help": "training questions to draw"})
-    entropy_penalty: float = field(
-        default=0.0, metadata={"help": "coefficient of the mean of -log p, as in VPPO's code: 0.06"}
-    )
-    dynamic_sampling_rounds: int = field(
-        default=0,
-        metadata={"help": "sample until groups differ in reward, for so many rounds; 0 for not"},
-    )
-    dynamic_sampling_reward: str | None = field(
-        default=None, metadata={"help": "the reward that must differ; by default their sum"}
-    )
-    dynamic_sampling_short: str = field(
-        default="keep", metadata={"help": "if rounds run out: keep, skip or error"}
-    )
-    threads: int = field(default=2, metadata={"help": "CPU threads; numbers depend on it"})
+REWARDS = (exact_answer, think_format)
 
 
 def train(argv: Sequence[str]) -> None:
     """Parse flags and the YAML of `--config`, train, leave a run folder with a checkpoint."""
     quiet_libraries()
-    name, model_name = _first_look(argv)
-    check_model(model_name)
-    kinds: Any = (RunArguments, algorithm_class(name), GRPOConfig)
-    parser = TrlParser(kinds, prog="sightline train", allow_abbrev=False)
-    parser.set_defaults(output_dir=str(default_folder(f"train-{name}")), report_to="none")
-    # TRL's default drops whole responses (T58); read with --use_vllm alone
-    parser.set_defaults(vllm_importance_sampling_mode="token_truncate")
-    if not torch.cuda.is_available():
-        parser.set_defaults(use_cpu=True, bf16=False)
-    if model_name == "tiny":
-        parser.set_defaults(**TINY_SETTINGS)
-    run, algorithm, args, unknown = parser.parse_args_and_config(
-        argv, return_remaining_strings=True
+    check_model(first_look(argv).model)
+    run, algorithm, args = parse(argv)
+    rounds = run.dynamic_sampling_rounds
+    sampling = rounds and DynamicSampling(
+        rounds, run.dynamic_sampling_reward, run.dynamic_sampling_short
     )
-    if unknown:
-        raise ValueError(_unknown(unknown[0], name, parser))
-    for flag in ("rows", "threads"):
-        if getattr(run, flag) < 1:
-            raise ValueError(f"--{flag} must be at least 1, got {getattr(run, flag)}")
-    task = tasks.load(run.task)
+    if run.dry_run:
+        print(page(run, algorithm, args, [reward.__name__ for reward in REWARDS]))
+        return
+    check_launch(run, args)
     use_threads(run.threads)
-    # The warm-started tiny model answers in the format by itself; others have to be told.
-    instruction = "" if run.model == "tiny" else THINK_BOXED
-    rows = task.rows(run.rows, seed=args.seed, instruction=instruction)
-    model, processor = _load(run.model, args, task)
+    # by default a free name, which another process may have seen taken by the first
+    args.output_dir = broadcast_object_list([str(args.output_dir)])[0]
+    folder, main = Path(args.output_dir), args.process_index == 0
+    if not args.resume_from_checkpoint:
+        if main:
+            new_run_folder(folder)
+        PartialState().wait_for_everyone()
+    rows, source = _rows(run, args, folder)
+    model, processor = _load(run, args)
     about = {
         "model": run.model,
-        "task": run.task,
+        **source,
         "rows": run.rows,
+        "pixels": [run.min_pixels, run.max_pixels],
+        "lora": {"rank": run.lora_rank, "alpha": run.lora_alpha},
         "entropy_penalty": run.entropy_penalty,
         "dynamic_sampling": {
             "rounds": run.dynamic_sampling_rounds,
             "reward": run.dynamic_sampling_reward,
             "short": run.dynamic_sampling_short,
         },
-        "data_sha256": task.fingerprint(),
     }
-    # by default a free name, which another process may have seen taken by the first
-    args.output_dir = broadcast_object_list([str(args.output_dir)])[0]
-    folder, main = Path(args.output_dir), args.process_index == 0
-    content = description(algorithm, name, args, about)
-    checkpoint = _open(folder, content, args)
-    rounds = run.dynamic_sampling_rounds
-    sampling = rounds and DynamicSampling(
-        rounds, run.dynamic_sampling_reward, run.dynamic_sampling_short
-    )
+    content = description(algorithm, run.algorithm, args, about)
+    checkpoint = _resumed(folder, content, args) if args.resume_from_checkpoint else None
     trainer = build_trainer(
         model,
         processor,
@@ -145,6 +85,7 @@ def train(argv: Sequence[str]) -> None:
         args,
         entropy_penalty=run.entropy_penalty,
         dynamic_sampling=sampling or None,
+        peft_config=adapters(run),
     )
     if checkpoint is None and main:  # not before: a request that fails leaves an empty folder
         write_json(folder / "run.json", content)
@@ -154,14 +95,49 @@ def train(argv: Sequence[str]) -> None:
         print(f"checkpoint: {folder / 'checkpoint'}\nreport: sightline report {folder}")
 
 
-def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | None:
-    """Make `folder` for a new run, or find in it where `--resume_from_checkpoint` goes on."""
-    main = args.process_index == 0
-    if not args.resume_from_checkpoint:
-        if main:
-            new_run_folder(folder)
-        PartialState().wait_for_everyone()
+def check_launch(run: RunArguments, args: GRPOConfig) -> None:
+    """Raise unless the run was started as it was planned: its batches and its memory hang on it."""
+    if run.processes not in (0, args.world_size):
+        raise ValueError(
+            f"the run is planned for {run.processes} processes, got {args.world_size}: start it "
+            f"with accelerate launch --num_processes {run.processes}, or change --processes and "
+            "the batch settings with it"
+        )
+    if run.sharding == "fsdp" and os.environ.get("ACCELERATE_USE_FSDP", "false") != "true":
+        raise ValueError(
+            f"the run is planned for --sharding {run.sharding}, and accelerate is not set to it: "
+            "start it with accelerate launch --config_file, see recipes/accelerate"
+        )
+
+
+def adapters(run: RunArguments) -> LoraConfig | None:
+    """LoRA on the language model's attention and MLP, as TRL takes it; None to train it all."""
+    if not run.lora_rank:
         return None
+    return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules=ADAPTED)
+
+
+def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """What is trained on, and what `run.json` says of where it comes from."""
+    if run.data is None:
+        task = tasks.load(run.task)
+        # The warm-started tiny model answers in the format by itself; others have to be told.
+        instruction = "" if run.model == "tiny" else THINK_BOXED
+        rows = task.rows(run.rows, seed=args.seed, instruction=instruction)
+        return rows, {"task": run.task, "data_sha256": task.fingerprint()}
+    found = load_rows(
+        run.data,
+        prompt=find_prompt(run.prompt),
+        root=run.data_root,
+        bad_rows=run.bad_rows,
+        folder=folder,
+    )
+    rows = found.dataset.select(range(min(run.rows, len(found))))
+    return rows, {"data": found.about()}
+
+
+def _resumed(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path:
+    """The checkpoint in `folder` where `--resume_from_checkpoint` goes on, if it is this run's."""
     begun = check_same_run(folder, content)
     if args.resume_from_checkpoint == "newest":
         checkpoint = newest_whole(folder)
@@ -169,7 +145,7 @@ def _open(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path | Non
         checkpoint = Path(args.resume_from_checkpoint)
     resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
     PartialState().wait_for_everyone()  # all have read it
-    if main:
+    if args.process_index == 0:
         write_json(folder / "run.json", {**begun, "resumed": [*begun.get("resumed", []), resumed]})
     return checkpoint
 
@@ -178,7 +154,7 @@ def build_trainer(
     model: Any,
     processor: Any,
     algorithm: Algorithm,
-    rows: list[dict],
+    rows: Any,
     args: GRPOConfig,
     **options: Any,
 ) -> PerceptionGRPOTrainer:
@@ -191,7 +167,7 @@ def build_trainer(
         model=model,
         processing_class=processor,
         algorithm=algorithm,
-        reward_funcs=[exact_answer, think_format],
+        reward_funcs=list(REWARDS),
         train_dataset=rows,
         args=args,
         **options,
@@ -238,40 +214,6 @@ def description(
     }
 
 
-def _unknown(flag: str, name: str, parser: argparse.ArgumentParser) -> str:
-    """What to say about a flag that this command does not have."""
-    owners = [
-        other
-        for other in ALGORITHMS
-        if flag.lstrip("-").split("=")[0] in {f.name for f in fields(algorithm_class(other))}
-    ]
-    if owners:
-        return f"{flag} is a flag of --algorithm {' or '.join(owners)}, not of {name}"
-    return unknown_flag(flag, parser._option_string_actions)
-
-
-def _first_look(argv: Sequence[str]) -> tuple[str, str]:
-    """Algorithm and model, which decide what flags there are and what they default to."""
-    glance = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    glance.add_argument("--config", type=Path)
-    glance.add_argument("--algorithm")
-    glance.add_argument("--model")
-    found, _ = glance.parse_known_args(argv)
-    config: Mapping[str, Any] = {}
-    if found.config:
-        try:
-            config = yaml.safe_load(found.config.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise ValueError(f"{found.config} is not YAML: {error}") from error
-        if not isinstance(config, dict):
-            raise ValueError(f"{found.config} must hold a YAML mapping of flags to values")
-    defaults = RunArguments()
-    return (
-        found.algorithm or config.get("algorithm", defaults.algorithm),
-        found.model or str(config.get("model", defaults.model)),
-    )
-
-
 def command_line() -> str:
     """This process's command, without the values of flags that hold secrets."""
     words = ["sightline", *sys.argv[1:]]
@@ -292,15 +234,45 @@ def check_model(name: str) -> None:
             f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
             "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
         )
-    if name != "tiny":
-        family_of(
-            AutoConfig.from_pretrained(Path(name).expanduser() if is_path else name).model_type
-        )
-
-
-def _load(name: str, args: GRPOConfig, task: Any) -> tuple[Any, Any]:
-    """The model as TRL takes it, and its processor."""
     if name == "tiny":
-        return load_warm_model(task, args.seed)
-    name = str(Path(name).expanduser()) if name.startswith("~") else name
-    return name, AutoProcessor.from_pretrained(name, padding_side="left")
+        return
+    try:
+        config = AutoConfig.from_pretrained(model_place(name))
+    except OSError as error:
+        raise OSError(
+            f"the configuration of {name!r} cannot be read, neither from the Hub nor from what was "
+            "downloaded before: give a folder with its config.json, or check the name and the "
+            "network"
+        ) from error
+    family_of(config.model_type)
+
+
+def _load(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
+    """The model as TRL takes it, and its processor."""
+    name = run.model
+    if name == "tiny":
+        model, processor = load_warm_model(tasks.load(run.task), args.seed)
+    else:
+        model = model_place(name)
+        processor = AutoProcessor.from_pretrained(model, padding_side="left")
+    if run.min_pixels or run.max_pixels:
+        limit_pixels(processor, run.min_pixels, run.max_pixels)
+    return model, processor
+
+
+def limit_pixels(processor: Any, least: int, most: int) -> None:
+    """Resize images to between `least` and `most` pixels; 0 leaves the processor's own limit."""
+    size = dict(processor.image_processor.size)
+    if not {"shortest_edge", "longest_edge"} <= set(size):
+        raise ValueError(
+            f"--min_pixels and --max_pixels are for processors with limits like Qwen's, got {size}"
+        )
+    # Qwen's names for numbers of pixels
+    size["shortest_edge"] = least or size["shortest_edge"]
+    size["longest_edge"] = most or size["longest_edge"]
+    if size["shortest_edge"] > size["longest_edge"]:
+        raise ValueError(
+            f"images would have at least {size['shortest_edge']} pixels and at most "
+            f"{size['longest_edge']}: set both --min_pixels and --max_pixels"
+        )
+    processor.image_processor.size = type(processor.image_processor.size)(**size)

@@ -305,6 +305,8 @@ def test_two_processes_train_like_one_whole_and_sharded(tiny, tmp_path):  # T30,
         assert_close(other_curve, curve, atol=1e-5, rtol=1e-5)
         assert distance(end, other_end) < 1e-5 * distance(start, end)
     assert same(two["sharded"][0], resumed[0])
+    saved = type(tiny.model).from_pretrained(tmp_path / "saved")
+    assert same(dict(saved.named_parameters()), resumed[0])
 
 
 @pytest.mark.parametrize(

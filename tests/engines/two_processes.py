@@ -63,6 +63,7 @@ def train_sharded(rank: int, tiny, folder: Path) -> None:
         end = trainer.accelerator.get_state_dict(trainer.model)
         if rank == 0:
             torch.save((end, curve_of(trainer)), folder / f"{name}.pt")
+    trainer.save_model(str(folder / "saved"))
 
 
 def curve_of(trainer: Any) -> list[tuple[float, float]]:

@@ -108,6 +108,19 @@ class ResumableGRPOTrainer(GRPOTrainer):
                 shutil.rmtree(draft, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, whole also where FSDP saves checkpoints in shards."""
+        plugin = self.accelerator.state.fsdp_plugin if is_sharded(self) else None
+        if plugin is None or _internal_call:
+            super().save_model(output_dir, _internal_call)
+            return
+        kind = plugin.state_dict_type
+        plugin.set_state_dict_type("FULL_STATE_DICT")
+        try:
+            super().save_model(output_dir)
+        finally:
+            plugin.set_state_dict_type(kind)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         adapter = (Path(resume_from_checkpoint) / "adapter_config.json").exists()
         if adapter or is_sharded(self):

@@ -79,15 +79,54 @@ def check_methods() -> None:
             )
 
 
+def check_arguments(args: Any, entropy_penalty: float) -> None:
+    """Raise on an argument of TRL under which token-level credit would be wrong."""
+    rows = args.per_device_train_batch_size * args.steps_per_generation
+    asked = args.generation_kwargs or {}
+    _refuse(
+        {
+            "importance_sampling_level='sequence'": (
+                args.importance_sampling_level != "token",
+                "one ratio per response sends its gradient to every token, whatever its weight; "
+                "set importance_sampling_level='token'",
+            ),
+            f"entropy_penalty={entropy_penalty} with loss_type={args.loss_type!r}": (
+                entropy_penalty != 0 and args.loss_type != "dapo",
+                "it is a mean over the tokens of the batch, as DAPO's loss is; set "
+                "loss_type='dapo'",
+            ),
+            f"groups of {args.num_generations} on processes of {rows} rows": (
+                rows % args.num_generations != 0,
+                "a group must not straddle processes; set per_device_train_batch_size x "
+                "steps_per_generation to a multiple of num_generations",
+            ),
+            "load_best_model_at_end": (
+                args.load_best_model_at_end,
+                "a checkpoint is renamed once it is whole, and the best would not be found; choose "
+                "it by metrics.jsonl",
+            ),
+            "save_only_model": (
+                args.save_only_model,
+                "such a checkpoint cannot be resumed; take its weights from the finished run",
+            ),
+            "push_to_hub": (
+                args.push_to_hub,
+                "it would upload a checkpoint while it is being renamed; push the finished one",
+            ),
+            f"generation_kwargs={args.generation_kwargs}": (
+                asked.get("temperature", args.temperature) != args.temperature,
+                f"responses would be scored at temperature {args.temperature}; set temperature "
+                "instead",
+            ),
+        }
+    )
+
+
 def check_settings(trainer: Any) -> None:
     """Raise on a setting under which token-level credit would be wrong or is untested."""
     args, tokenizer = trainer.args, trainer._tokenizer
+    check_arguments(args, trainer.entropy_penalty)
     refusals = {
-        "importance_sampling_level='sequence'": (
-            args.importance_sampling_level != "token",
-            "one ratio per response sends its gradient to every token, whatever its weight; "
-            "set importance_sampling_level='token'",
-        ),
         f"padding_side={tokenizer.padding_side!r}": (
             tokenizer.padding_side != "left",
             "image markers would be misplaced; load the processor with padding_side='left'",
@@ -96,37 +135,11 @@ def check_settings(trainer: Any) -> None:
             len(set(trainer.reward_func_names)) < len(trainer.reward_func_names),
             "their rewards could not be told apart in the log; give each a name of its own",
         ),
-        f"entropy_penalty={trainer.entropy_penalty} with loss_type={args.loss_type!r}": (
-            trainer.entropy_penalty != 0 and args.loss_type != "dapo",
-            "it is a mean over the tokens of the batch, as DAPO's loss is; set loss_type='dapo'",
-        ),
         f"training distributed by {trainer.accelerator.distributed_type.value}": (
             trainer.accelerator.distributed_type.value not in ("NO", "MULTI_CPU", "MULTI_GPU")
             and not is_sharded(trainer),
             "a step that is not finite could not be skipped, and scoring could not gather the "
             "head; shard with FSDP, fsdp_version 2",
-        ),
-        f"groups of {trainer.num_generations} on processes of {_local_rows(trainer)} rows": (
-            _local_rows(trainer) % trainer.num_generations != 0,
-            "a group must not straddle processes; set per_device_train_batch_size x "
-            "steps_per_generation to a multiple of num_generations",
-        ),
-        "load_best_model_at_end": (
-            args.load_best_model_at_end,
-            "a checkpoint is renamed once it is whole, and the best would not be found; choose it "
-            "by metrics.jsonl",
-        ),
-        "save_only_model": (
-            args.save_only_model,
-            "such a checkpoint cannot be resumed; take its weights from the finished run",
-        ),
-        "push_to_hub": (
-            args.push_to_hub,
-            "it would upload a checkpoint while it is being renamed; push the finished one",
-        ),
-        f"generation_kwargs={args.generation_kwargs}": (
-            (args.generation_kwargs or {}).get("temperature", args.temperature) != args.temperature,
-            f"responses would be scored at temperature {args.temperature}; set temperature instead",
         ),
         "tools or environments": (
             bool(trainer.tools) or trainer.environment_factories is not None,
@@ -138,6 +151,10 @@ def check_settings(trainer: Any) -> None:
             "disable_dropout=True",
         ),
     }
+    _refuse(refusals)
+
+
+def _refuse(refusals: Mapping[str, tuple[bool, str]]) -> None:
     for name, (refused, reason) in refusals.items():
         if refused:
             raise ValueError(f"PerceptionGRPOTrainer refuses {name}: {reason}")
@@ -325,10 +342,6 @@ def log(trainer: GRPOTrainer, metrics: Mapping[str, float]) -> None:
     """Hand metrics to TRL's own log, which averages them over a logging window."""
     for name, value in metrics.items():
         trainer._metrics["train"][name].append(value)
-
-
-def _local_rows(trainer: Any) -> int:
-    return trainer.args.per_device_train_batch_size * trainer.args.steps_per_generation
 
 
 def _has_dropout(model: torch.nn.Module) -> bool:

@@ -62,8 +62,11 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         seam.check_methods()
         example = None
         if isinstance(train_dataset, Sequence):
-            example = check_rows(train_dataset)
+            for row in train_dataset:
+                pictures_of(row)  # raises where one cannot be read
             train_dataset = Dataset.from_list(list(train_dataset))
+        if isinstance(train_dataset, Dataset):
+            example = first_with_image(train_dataset)
         super().__init__(*args, train_dataset=train_dataset, **kwargs)
         self.entropy_penalty, self.dynamic_sampling = entropy_penalty, dynamic_sampling
         self.check_dynamic_sampling()
@@ -280,16 +283,12 @@ def _passes(responses: Encoded, wanted: Tensor | None, views: int) -> int:
     return sum(1 + views * (count > 0) for count in images)
 
 
-def check_rows(rows: Sequence[dict]) -> dict:
-    """Raise unless every image can be read, naming the row, and there is one at all.
-
-    Returns:
-        The first row with an image.
-    """
-    with_image = [row for row in rows if pictures_of(row)]
-    if not with_image:
+def first_with_image(rows: Dataset) -> dict:
+    """The first row with an image; raises if there is none."""
+    found = next((row for row in rows if pictures_of(row)), None)  # images are decoded up to here
+    if found is None:
         raise ValueError(
             "no row of the training data has an image, in a column images or image: every token "
             "would weigh 1, as in plain GRPO"
         )
-    return with_image[0]
+    return found
