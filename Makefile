@@ -15,7 +15,7 @@ demo: $(READY)
 test: $(READY)
 	.venv/bin/pytest -n 2 --dist worksteal
 faults: $(READY)
-	SIGHTLINE_KILLS=100 .venv/bin/pytest -s tests/faults
+	SIGHTLINE_KILLS=100 SIGHTLINE_HANGS=1000 .venv/bin/pytest -s tests/faults
 lint: $(READY)
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/pyright
 .PHONY: demo test faults lint
