@@ -134,9 +134,8 @@ def main() -> None:
     print("| verifier | wrong accepts | wrong rejects | hangs |\n|---|---|---|---|")
     for name, result in measured.items():
         accepts, rejects = result["wrong_accepts"], result["wrong_rejects"]
-        print(
-            f"| {name} | {accepts} of {len(rows) - same} | {rejects} of {same} | {result['hangs']} |"
-        )
+        of = len(rows) - same
+        print(f"| {name} | {accepts} of {of} | {rejects} of {same} | {result['hangs']} |")
 
 
 if __name__ == "__main__":

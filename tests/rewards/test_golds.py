@@ -17,7 +17,7 @@ from sightline.rewards.golds import (
     Ratio,
     Words,
 )
-from sightline.rewards.numbers import Number
+from sightline.rewards.quantities import Number
 
 PAIRS = Path(__file__).parent / "answer_pairs.jsonl"
 

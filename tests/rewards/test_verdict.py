@@ -11,8 +11,9 @@ import pytest
 from sightline.rewards import REWARDS, Verdict, Verifier, accuracy, verify
 
 PAIRS = Path(__file__).parent / "answer_pairs.jsonl"
-# the one answer of the list that is judged otherwise: see docs/rewards.md
+# what is judged otherwise than the list says: see docs/rewards.md
 MISSED = {("1/3", "0.33")}
+DEADLINE = 1.0  # one for all: verifiers of one deadline share their workers
 BOMBS = [
     "9**9**9**9",
     "99999999!",
@@ -26,7 +27,7 @@ BOMBS = [
 def test_pairs_get_the_right_verdict():
     pairs = [json.loads(line) for line in PAIRS.read_text(encoding="utf-8").splitlines()]
     responses = [pair.get("response", f"\\boxed{{{pair.get('answer')}}}") for pair in pairs]
-    verifier = Verifier(deadline=5.0)
+    verifier = Verifier(deadline=DEADLINE)
     verdicts = verifier.verdicts(responses, [pair["gold"] for pair in pairs])
     wrong = {
         (pair.get("answer", pair.get("response")), pair["gold"])
@@ -40,7 +41,7 @@ def test_each_verdict_has_its_reward_and_an_error_has_none():
     responses = ["\\boxed{1}", "\\boxed{2}", "1", "\\boxed{\\frac{1}}", "\\boxed{99999999!}"]
     responses += ["\\boxed{1}", "\\boxed{1}"]
     golds = ["1"] * 4 + ["0.5", "\\begin{foo}", ""]
-    verifier, metrics, extra = Verifier(deadline=1.0), {}, {}
+    verifier, metrics, extra = Verifier(deadline=DEADLINE), {}, {}
     rewards = verifier(
         [[{"role": "assistant", "content": text}] for text in responses],
         solution=golds,
@@ -94,9 +95,9 @@ def within(seconds, verifier, answers, golds):
 
 
 def test_bombs_take_their_deadline_and_no_more():
-    verifier = Verifier(deadline=0.25)
+    verifier = Verifier(deadline=DEADLINE)
     verifier.verdicts(["\\boxed{\\sqrt{2}}"], ["\\sqrt{3}"])  # the workers are there
-    verdicts = within(3 * 1.25, verifier, BOMBS, ["0.5"] * 6)
+    verdicts = within(3 * (DEADLINE + 1), verifier, BOMBS, ["0.5"] * 6)
     assert set(verdicts) <= {Verdict.DIFFERENT, Verdict.UNPARSEABLE, Verdict.TIMED_OUT}
     assert Verdict.TIMED_OUT in verdicts
     deep = ["{" * 10_000 + "1" + "}" * 10_000, "1" * 10**6, "\\frac{" * 10_000]
@@ -117,31 +118,35 @@ UNICODE = [
 def test_unicode_is_decided_without_harm():
     golds = ["12"] * len(UNICODE)
     assert len(UNICODE) == 50
-    verifier = Verifier(deadline=0.5)
+    verifier = Verifier(deadline=DEADLINE)
     verdicts = within(30, verifier, UNICODE, golds)
     assert Verdict.RAISED not in verdicts
-    matched = {
-        text for text, verdict in zip(UNICODE, verdicts, strict=True) if verdict == "matched"
-    }
-    assert matched == {
-        *("\u202e12".replace("12", "21")[:0] or "١٢", "१२", "①②", "𝟙𝟚", "１２", "12\u200b"),
-        *("\ufeff12", "12\u2060", "⑫", "12°"),
+    twelve = {text for text, v in zip(UNICODE, verdicts, strict=True) if v == Verdict.MATCHED}
+    assert twelve == {
+        "١٢",
+        "१२",
+        "①②",
+        "𝟙𝟚",
+        "１２",
+        "12\u200b",
+        "\ufeff12",
+        "12\u2060",
+        "⑫",
+        "12°",
     }
     assert verifier.verdicts([f"\\boxed{{{t}}}" for t in UNICODE], UNICODE).count("matched") >= 45
 
 
 def test_five_hundred_random_strings_within_their_deadline():
     generator = random.Random(0)
-    pieces = "1 2 9 0.5 , ; ( ) [ ] { } \\{ \\} + - * / ^ _ ! = < x y A and or \\pm \\frac \\sqrt".split()
-    pieces += [
-        *"\\text{ \\boxed{ \\left( \\pi \\infty ° % $ \\$ cm : \\ldots \\sin \\\\ & |".split(),
-        " ",
-    ]
+    pieces = "1 2 9 0.5 , ; ( ) [ ] { } \\{ \\} + - * / ^ _ ! = < x y A and or \\pm \\frac \\sqrt"
+    pieces += " \\text{ \\boxed{ \\left( \\pi \\infty ° % $ \\$ cm : \\ldots \\sin \\\\ & |"
+    pieces = [*pieces.split(), " "]
     answers = ["".join(generator.choices(pieces, k=generator.randint(1, 12))) for _ in range(500)]
     golds = generator.choices(
         ["12", "1/2", "(1,2)", "A", "3:45", "red", "12 cm", "\\sqrt{2}"], k=500
     )
-    verifier = Verifier(deadline=0.5)
+    verifier = Verifier(deadline=DEADLINE)
     verdicts = within(100, verifier, answers, golds)
     assert all(isinstance(verdict, Verdict) for verdict in verdicts)
     assert verdicts.count(Verdict.RAISED) == 0

@@ -1,8 +1,8 @@
 """Completion and answer → float. Each function has the form TRL calls: lists in, a list out.
 
 `accuracy` finds the answer (`extraction`), writes it in one spelling (`normalisation`), decides
-what exact code can (`golds`, `numbers`), and leaves the rest to math-verify in processes that may
-be killed (`workers`, `nursery`). `supervised` runs a reward of your own there.
+what exact code can (`golds`, `quantities`), and leaves the rest to math-verify in processes that
+may be killed (`workers`, `nursery`). `supervised` runs a reward of your own there.
 
 To mix accuracy and format as PGPO and VPPO do: `reward_funcs=[accuracy, think_format]` with TRL's
 `reward_weights=[0.9, 0.1]`, or `Mixed((accuracy, 0.9), (think_format, 0.1))`, which leaves a row

@@ -3,12 +3,19 @@
 import logging
 import math
 import re
+from dataclasses import replace
+from typing import Any
 
 import sympy
 from math_verify import LatexExtractionConfig, parse, verify
 
 TRIGONOMETRIC = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])")
 DEGREES = re.compile(r"(\d+(?:\.\d+)?)\s*°")
+# units are looked at before: with `units` it makes 2 of 2ab
+LATEX = LatexExtractionConfig(
+    normalization_config=replace(LatexExtractionConfig().normalization_config, units=False)
+)
+NO_LIMIT: Any = None  # of its own: that works by signals, and a worker has a deadline
 logging.disable()  # it logs a traceback for each answer that it cannot read
 
 
@@ -27,24 +34,25 @@ def _compare(gold: str, answer: str) -> float:
         raise ValueError(f"the gold cannot be read: {gold!r}")
     if found is None:
         return math.nan
-    # no time limit of its own: it works by signals, and the worker has a deadline
-    return float(verify(expected, found, timeout_seconds=None) and _really_equal(expected, found))
+    return float(
+        verify(expected, found, timeout_seconds=NO_LIMIT) and _really_equal(expected, found)
+    )
 
 
-def _read(text: str) -> sympy.Basic | sympy.MatrixBase | None:
+def _read(text: str) -> Any:
     if TRIGONOMETRIC.search(text):  # math-verify drops the sign of degrees
         text = DEGREES.sub(r"{\\frac{\1 \\pi}{180}}", text)
     text = text.replace("°", r"^{\circ}")
     parsed = parse(
         f"${text}$",
-        extraction_config=[LatexExtractionConfig()],
+        extraction_config=[LATEX],
         fallback_mode="no_fallback",
-        parsing_timeout=None,
+        parsing_timeout=NO_LIMIT,
     )
     return parsed[0] if parsed else None
 
 
-def _really_equal(gold: sympy.Basic, answer: sympy.Basic) -> bool:
+def _really_equal(gold: Any, answer: Any) -> bool:
     """Whether two numbers are equal relative to their size.
 
     math-verify 0.9.0 compares by absolute difference: it takes 1/2^99 for 1/2^98 (its issue 14).

@@ -1,6 +1,6 @@
 """mathruler as workers run it. It is loaded by its path: nothing of the package comes with it."""
 
-from mathruler.grader import extract_boxed_content, grade_answer
+from mathruler.grader import extract_boxed_content, grade_answer  # pyright: ignore[reportMissingImports]
 
 
 def grade(responses: list[str], golds: list[str]) -> list[float]:

@@ -31,7 +31,7 @@ def easyr1_accuracy(
     log_extra: Any = None,
     **columns: Any,
 ) -> list[float | None]:
-    """1 where mathruler grades the last box of a response as its `answer`, 0 else, None if it fails.
+    """1 where mathruler grades the last box of a response as `answer`, else 0; None if it fails.
 
     EasyR1 counts a failure as 0, and hangs where mathruler does.
 
@@ -46,7 +46,8 @@ def easyr1_accuracy(
         outcomes = mathruler_workers().run(tasks)
     except ImportError as error:
         raise ImportError(
-            f"easyr1_accuracy needs mathruler: pip install mathruler sympy pylatexenc tqdm ({error})"
+            "easyr1_accuracy needs mathruler: pip install mathruler sympy pylatexenc tqdm "
+            f"({error})"
         ) from error
     rewards = [outcome.number if outcome.kind == "number" else None for outcome in outcomes]
     names = {1.0: Verdict.MATCHED, 0.0: Verdict.DIFFERENT}

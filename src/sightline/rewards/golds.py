@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 
 from .normalisation import squeezed
-from .numbers import Number, read_number, same_number
+from .quantities import Number, is_unit, read_number, same_number
 
 CLOCK = re.compile(r"(\d{1,2}):([0-5]\d)(?::([0-5]\d))?\s*(?:(am|pm|a\.m|p\.m)\.?)?", re.I)
 FULL_HOUR = re.compile(r"(\d{1,2})\s*(?:(am|pm|a\.m|p\.m)\.?|o'?\s?clock)", re.I)
@@ -26,12 +26,13 @@ LETTER = re.compile(r"(?:(?:option|choice|answer)\s*:?\s*)?\(?([A-Za-z])\)?", re
 LETTER_AND_TEXT = re.compile(r"\(?([A-Za-z])\s*[.:)]\s*(?P<text>[^\s].*)")
 # as in `A) and B)`
 ANOTHER_LETTER = re.compile(r"(?:^|\band\b|\bor\b|[&,/])\s*\(?[A-Za-z]\)?\s*(?:[.:)]|$)")
+UNIT = re.compile(r" (?P<unit>[a-z]{2,12}(?:\^\{?[23]\}?)?)$")
 WORD = re.compile(r"[^\W\d_][\w '&.\-]*")
 LONG_WORD = re.compile(r"[^\W\d_]{2,}")
 SPELT = re.compile(r"[^\W\d_]{4,}")
 FUNCTION = re.compile(r"\b(?:sin|cos|tan|cot|log|ln|exp|sqrt|pi|arcsin|arccos|arctan)\b", re.I)
 NAME = re.compile(
-    r"(?:\\angle\s*|m\s*\\angle\s*)?[A-Za-z]{1,12}(?:_\{?\w\}?)?(?:\([a-z]\))?|\([a-z](?:, ?[a-z])+\)"
+    r"(?:m?\s*\\angle\s*)?[A-Za-z]{1,12}(?:_\{?\w\}?)?(?:\([a-z]\))?|\([a-z](?:, ?[a-z])+\)"
 )
 COMMAND = re.compile(r"\\[A-Za-z]+")
 DOTS = re.compile(r"\\[lcv]?dots|\.\.\.")
@@ -345,10 +346,20 @@ def _alike_in_form(gold: str, text: str) -> bool:
         return False
     if _words(text) and SPELT.search(text):
         return False  # to an algebra system `hello` is h·e·l·l·o
+    units = {squeezed(side[len(without_unit(side)) :]) for side in (gold, text)} - {""}
+    if len(units) > 1:
+        return False
+    gold, text = without_unit(gold), without_unit(text)
     if "=" not in gold:
         text = _sides(text)[1]
     ours, theirs = _form(gold), _form(text)
     return ours == theirs and _variables(gold) == _variables(text)
+
+
+def without_unit(text: str) -> str:
+    """An expression without a unit at its end; an algebra system would multiply by its letters."""
+    found = UNIT.search(text)
+    return text[: found.start()] if found and is_unit(found["unit"]) else text
 
 
 def _form(text: str) -> tuple[str, str, int] | None:

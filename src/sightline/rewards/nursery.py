@@ -108,7 +108,7 @@ class Nursery:
             )
             if self.trainer in ready:  # it speaks only between batches: it is gone
                 raise EOFError
-            for pipe in ready:
+            for pipe in [pipe for pipe in self.children if pipe in ready]:
                 self.hear(pipe, waiting)
             for pipe, child in list(self.children.items()):
                 if monotonic() >= child.due:
@@ -268,8 +268,9 @@ def main() -> None:
     except (EOFError, ConnectionError):  # the trainer has gone, perhaps by SIGKILL
         pass
     finally:
-        for pipe in list(nursery.children if nursery else ()):
-            nursery.end(pipe)
+        if nursery:
+            for pipe in list(nursery.children):
+                nursery.end(pipe)
         end_strays()
 
 

@@ -47,7 +47,7 @@ class Supervised:
         *,
         deadline: float = 10.0,
         columns: Sequence[str] | None = None,
-        **options: int,
+        **options: Any,
     ):
         module, name = function.__module__, function.__qualname__
         if module == "__main__" or getattr(sys.modules[module], name, None) is not function:
@@ -111,7 +111,7 @@ def supervised(
     *,
     deadline: float = 10.0,
     columns: Sequence[str] | None = None,
-    **options: int,
+    **options: Any,
 ) -> Supervised:
     """`function` as a reward that may fail without harm; see `Supervised`."""
     return Supervised(function, deadline=deadline, columns=columns, **options)

@@ -14,7 +14,7 @@ from typing import Any
 
 from .extraction import EXTRACTORS
 from .formats import text_of
-from .golds import same_answer
+from .golds import same_answer, without_unit
 from .normalisation import LONGEST, normalise
 from .workers import Outcome, Workers
 
@@ -169,7 +169,7 @@ def _decide(answer: str | None, gold: str) -> Verdict | tuple[str, str]:
         return Verdict.UNPARSEABLE
     same = same_answer(gold, answer) if answer else False
     if same is None:
-        return gold, answer
+        return without_unit(gold), without_unit(answer)
     return Verdict.MATCHED if same else Verdict.DIFFERENT
 
 

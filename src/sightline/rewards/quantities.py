@@ -18,10 +18,13 @@ PLAIN = re.compile(
     r"[eE]([+-]?\d+)(?![A-Za-z]))?"
 )
 LARGEST_EXPONENT = 400
-WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen twenty"
-).split()
+WORDS = {
+    word: value
+    for value, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+        "fifteen sixteen seventeen eighteen nineteen twenty".split()
+    )
+}
 MULTIPLIERS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 CURRENCIES = {"$": "dollar", "€": "euro", "£": "pound", "¥": "yen"}
 NO_UNIT = {"unit", "units"}
@@ -148,6 +151,12 @@ def same_number(gold: Number, answer: Number) -> bool:
     return gold.value == answer.value or _rounded(gold, answer)
 
 
+def is_unit(text: str) -> bool:
+    """Whether a normalised text is a unit of the table, such as `cm` or `cm^2`."""
+    found = UNIT.fullmatch(text)
+    return bool(found) and found["name"].lower() in UNITS
+
+
 def _rounded(gold: Number, answer: Number) -> bool:
     difference = abs(gold.value - answer.value)
     if gold.places and gold.significant >= 3:
@@ -197,7 +206,7 @@ def _value(text: str) -> tuple[Fraction, int | None, int, str] | None:
         return value, places if plain else None, significant, text[found.end() :]
     word, _, rest = text.partition(" ")
     if word.lower() in WORDS:
-        return Fraction(WORDS.index(word.lower())), None, 0, " " + rest
+        return Fraction(WORDS[word.lower()]), None, 0, " " + rest
     return None
 
 
