@@ -1,11 +1,13 @@
 """EasyR1's rewards: its format by hand, and mathruler run in a worker."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from sightline.rewards import easyr1, easyr1_accuracy, easyr1_format
+from sightline.rewards import Workers, easyr1, easyr1_accuracy, easyr1_format
 
+SOURCE = Path(easyr1.__file__).with_name("by_mathruler.py")
 MATHRULER = """
 def extract_boxed_content(text):
     return text.split("\\\\boxed{")[1].split("}")[0]
@@ -48,7 +50,8 @@ def test_easyr1_format_takes_linear_time():
 
 
 def test_easyr1_accuracy_runs_mathruler_in_a_worker(monkeypatch, tmp_path):
-    easyr1.mathruler_workers.cache_clear()
+    workers = Workers("by_mathruler", "grade", file=SOURCE, deadline=0.3)
+    monkeypatch.setattr(easyr1, "mathruler_workers", lambda: workers)
     (tmp_path / "mathruler").mkdir()
     (tmp_path / "mathruler" / "__init__.py").touch()
     (tmp_path / "mathruler" / "grader.py").write_text(MATHRULER)
@@ -58,11 +61,8 @@ def test_easyr1_accuracy_runs_mathruler_in_a_worker(monkeypatch, tmp_path):
     rewards = easyr1_accuracy(responses, answer=["1/2"] * 4, log_metric=metrics.__setitem__)
     assert rewards == [1.0, 0.0, None, None]
     assert metrics["easyr1_accuracy/timed_out"] == metrics["easyr1_accuracy/raised"] == 0.25
-    easyr1.mathruler_workers.cache_clear()
 
 
-def test_without_mathruler_it_says_what_to_install(monkeypatch):
-    easyr1.mathruler_workers.cache_clear()
+def test_without_mathruler_it_says_what_to_install():
     with pytest.raises(ImportError, match="pip install mathruler sympy pylatexenc tqdm"):
         easyr1_accuracy(["\\boxed{1}"], answer=["1"])
-    easyr1.mathruler_workers.cache_clear()

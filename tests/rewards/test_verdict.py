@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import random
+import re
 import time
 from pathlib import Path
 
 import pytest
 
 from sightline.rewards import REWARDS, Verdict, Verifier, accuracy, verify
+from sightline.rewards.verdict import math_verify_workers
 
 PAIRS = Path(__file__).parent / "answer_pairs.jsonl"
 # what is judged otherwise than the list says: see docs/rewards.md
@@ -22,6 +24,11 @@ BOMBS = [
     "\\int_0^1 x^{x^{x^{x}}} dx",
     "\\binom{99999999}{49999999}",
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def workers():
+    math_verify_workers(DEADLINE, 2).start()
 
 
 def test_pairs_get_the_right_verdict():
@@ -151,3 +158,11 @@ def test_five_hundred_random_strings_within_their_deadline():
     assert all(isinstance(verdict, Verdict) for verdict in verdicts)
     assert verdicts.count(Verdict.RAISED) == 0
     assert verifier.verdicts(["\\boxed{\\sqrt{4}}"], ["2"]) == [Verdict.MATCHED]
+
+
+def test_what_the_page_shows_runs():
+    page = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(block, "rewards.md", "exec"), names)
+    assert "reward" in names
