@@ -55,8 +55,14 @@ def print_much(answer):
 
 
 def fork_and_return(answer):
-    """Both processes come back with a reward."""
-    os.fork()
+    """Both processes come back with a reward, the new one while the next row is being judged."""
+    if os.fork() == 0:
+        time.sleep(0.05)
+    return 1.0
+
+
+def take_time(answer):
+    time.sleep(0.2)
     return 1.0
 
 
@@ -106,6 +112,7 @@ BEHAVIOURS = {
     "leak": leak,
     "print": print_much,
     "fork": fork_and_return,
+    "slow": take_time,
     "process": leave_a_process,
     "spin": spin,
     "lock": hold_the_lock,

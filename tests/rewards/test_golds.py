@@ -71,7 +71,8 @@ def test_one_spelling(text, normal):
         ("12 to 15", Expression),
         ("\\sqrt{2}", Expression),
         ("y=2x+1", Expression),
-        ("5t", Expression),
+        ("5m", Expression),
+        ("5 m", Number),
     ],
 )
 def test_the_gold_decides_the_type(gold, kind):
@@ -85,6 +86,21 @@ def test_numbers_are_exact():
     # 10^400 is read, what lies beyond is left to the workers
     assert read_answer("1e400") == Number(Fraction(10**400), None, 1)
     assert isinstance(read_answer("1e401"), Expression)
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "same"),
+    [
+        ("1237/1000", "1.24", False),  # ends as a decimal, and so is not rounded
+        ("2/3", "0.667", True),
+        ("2/3", "0.666", False),
+        ("12.5", "12.54", True),
+        ("12.5", "12.56", False),
+        ("1250", "1250.4", False),
+    ],
+)
+def test_rounding(gold, answer, same):
+    assert same_answer(gold, answer) is same
 
 
 def test_hostile_answers_cost_nothing_here():

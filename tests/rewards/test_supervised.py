@@ -66,9 +66,10 @@ def test_what_went_wrong_is_told(careful):
     ]
 
 
-def test_prints_and_forks_do_not_mix_with_results(careful):
-    rows = ["print", "fork", "good", "fork", "good"]
-    assert careful(completions=rows, answer=["7"] * 5) == [1.0, 1.0, 7.0, 1.0, 7.0]
+def test_prints_and_forks_do_not_mix_with_results():
+    reward = supervised(reward_plugins.by_name, count=1)  # all rows in one worker
+    rows = ["print", "fork", "slow", "fork", "slow", "good"]
+    assert reward(completions=rows, answer=["7"] * 6) == [1.0] * 5 + [7.0]
 
 
 def test_a_process_left_behind_is_ended(careful, tmp_path):

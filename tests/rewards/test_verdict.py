@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from sightline.rewards import REWARDS, Verdict, Verifier, accuracy, verify
-from sightline.rewards.verdict import math_verify_workers
 
 PAIRS = Path(__file__).parent / "answer_pairs.jsonl"
 # what is judged otherwise than the list says: see docs/rewards.md
 MISSED = {("1/3", "0.33")}
-DEADLINE = 1.0  # one for all: verifiers of one deadline share their workers
+DEADLINE = 1.0  # that of conftest.py: verifiers of one deadline share their workers
 BOMBS = [
     "9**9**9**9",
     "99999999!",
@@ -24,11 +23,6 @@ BOMBS = [
     "\\int_0^1 x^{x^{x^{x}}} dx",
     "\\binom{99999999}{49999999}",
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def workers():
-    math_verify_workers(DEADLINE, 2).start()
 
 
 def test_pairs_get_the_right_verdict():

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -16,6 +17,11 @@ HERE = os.path.dirname(reward_plugins.__file__)
 
 def rows(*names):
     return [{"completions": [name], "answer": ["1"]} for name in names]
+
+
+def pid_of(workers):
+    alive = workers._close.peek()
+    return alive and alive[2][1].pid
 
 
 def pids_below(pid):
@@ -44,12 +50,31 @@ def test_a_hang_costs_its_deadline_and_no_more():
 def test_a_nursery_that_is_killed_or_stopped_is_replaced():
     workers = Workers("reward_plugins", "by_name", deadline=0.2)
     workers.run(rows("good"))
-    os.kill(workers._close.peek()[2][1].pid, signal.SIGKILL)
+    os.kill(pid_of(workers), signal.SIGKILL)
     assert [outcome.number for outcome in workers.run(rows("good", "good"))] == [1.0, 1.0]
     workers.close()
     workers.close()
     assert workers.run(rows("good"))[0].number == 1.0
     workers.close()
+
+
+def test_workers_end_with_a_nursery_that_is_killed():
+    workers, outcomes = Workers("reward_plugins", "by_name", deadline=600), []
+    thread = threading.Thread(target=lambda: outcomes.extend(workers.run(rows("spin"))))
+    workers.start()
+    thread.start()
+    for _ in range(2):  # the task is tried once more
+        wait_until(lambda: workers._close.alive and pids_below(pid_of(workers)))
+        nursery = pid_of(workers)
+        (worker,) = pids_below(nursery)
+        os.kill(nursery, signal.SIGKILL)
+        wait_until(lambda worker=worker: not os.path.exists(f"/proc/{worker}/exe"))
+        wait_until(lambda nursery=nursery: outcomes or pid_of(workers) != nursery)
+    thread.join(5)
+    assert (outcomes[0].kind, outcomes[0].message) == (
+        "died",
+        "the process of the workers was lost twice",
+    )
 
 
 def test_workers_end_when_the_trainer_is_killed():

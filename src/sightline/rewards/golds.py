@@ -334,7 +334,7 @@ def _without_brackets(text: str) -> str:
 def _may_be_a_number(text: str) -> bool:
     """Whether an algebra system may find a number in it: one thing, and no variable."""
     letters = re.search(r"[^\W\d_]", COMMAND.sub("", text).replace("°", ""))
-    return not letters and _split(text) is None and "\\pm" not in text and not DOTS.search(text)
+    return not letters and _split(text) is None and not DOTS.search(text)
 
 
 def _alike_in_form(gold: str, text: str) -> bool:
@@ -342,7 +342,7 @@ def _alike_in_form(gold: str, text: str) -> bool:
 
     It takes `1,2` for the interval `(1,2)`, and knows no upper case.
     """
-    if DOTS.search(gold) or DOTS.search(text) or ("\\pm" in gold) != ("\\pm" in text):
+    if DOTS.search(gold) or DOTS.search(text):
         return False
     if _words(text) and SPELT.search(text):
         return False  # to an algebra system `hello` is h·e·l·l·o

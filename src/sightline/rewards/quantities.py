@@ -225,7 +225,7 @@ def _unit(text: str) -> tuple[str, Fraction] | None:
         name = found["name"].replace(" ", "").lower()
         powers = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3}
         power = int(found["power"] or powers.get(found["pre"] or found["post"], 1))
-        if name in UNITS and (spaced or not (len(name) == 1 and name.isalpha())):  # `5t` is 5·t
+        if name in UNITS and (spaced or not (len(name) == 1 and name.isalpha())):  # `5m` is 5·m
             dimension, factor = UNITS[name]
             return dimension if power == 1 else f"{dimension}^{power}", factor**power
         if name in ("°c", "°f"):
