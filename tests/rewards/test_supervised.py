@@ -32,7 +32,9 @@ KINDS = {
 
 
 def test_each_misbehaviour_is_counted_by_kind_and_harms_no_other_row(careful, caplog):
+    careful(completions=["good"], answer=["1"])
     careful.counts.clear()
+    process = careful.workers._close
     metrics = []
     rows = [name for kind in KINDS for name in ("good", kind)] + ["good"]
     with caplog.at_level(logging.WARNING):
@@ -43,6 +45,7 @@ def test_each_misbehaviour_is_counted_by_kind_and_harms_no_other_row(careful, ca
             log_metric=lambda name, value: metrics.append((name, value)),
         )
     assert rewards == [float(n) if name == "good" else None for n, name in enumerate(rows)]
+    assert careful.workers._close is process  # no task was lost, to be done by another
     expected = list(KINDS.values())
     assert careful.counts == {
         "number": 11,

@@ -59,7 +59,7 @@ def test_a_nursery_that_is_killed_or_stopped_is_replaced():
 
 
 def test_workers_end_with_a_nursery_that_is_killed():
-    workers, outcomes = Workers("reward_plugins", "by_name", deadline=600), []
+    workers, outcomes = Workers("reward_plugins", "by_name", deadline=600.0), []
     thread = threading.Thread(target=lambda: outcomes.extend(workers.run(rows("spin"))))
     workers.start()
     thread.start()

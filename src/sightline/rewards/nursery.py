@@ -118,9 +118,9 @@ class Nursery:
     def fork(self, tasks: list[bytes], indices: deque[int]) -> None:
         """Start a child on some of the tasks."""
         pipe, inner = os.pipe()
-        pid = os.fork()
+        nursery, pid = os.getpid(), os.fork()
         if pid == 0:
-            self.work(tasks, indices, inner)
+            self.work(tasks, indices, inner, nursery)
         os.close(inner)
         try:
             os.setpgid(pid, pid)  # in both processes, for either may come first
@@ -128,12 +128,14 @@ class Nursery:
             pass  # it has come and gone
         self.children[pipe] = Child(pid, indices, monotonic() + self.deadline)
 
-    def work(self, tasks: list[bytes], indices: deque[int], pipe: int) -> None:
+    def work(self, tasks: list[bytes], indices: deque[int], pipe: int, nursery: int) -> None:
         """What a child does; it never returns."""
         own = os.getpid()
         try:
             os.setpgid(0, 0)  # what it forks is killed with it
             control(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+            if os.getppid() != nursery:
+                return  # it ended before that could be asked for
             self.trainer.close()
             for other in self.children:
                 os.close(other)
