@@ -19,7 +19,7 @@ lint: $(READY)
 
 # What takes too long for `make test`: every fault, a long run, other versions of TRL.
 faults: $(READY)
-	SIGHTLINE_KILLS=100 .venv/bin/pytest -s tests/faults
+	SIGHTLINE_KILLS=100 SIGHTLINE_HANGS=1000 .venv/bin/pytest -s tests/faults
 soak: $(READY)
 	SIGHTLINE_SOAK=500 .venv/bin/pytest -s tests/faults/test_soak.py
 test-trl-matrix: $(READY)  # the lowest that pyproject.toml allows, and the newest

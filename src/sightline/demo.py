@@ -17,7 +17,7 @@ from .evaluate import auroc, bootstrap_interval, greedy_responses
 from .process import quiet_libraries
 from .records import append_lines, save_images, token_records, write_json
 from .report import write_report
-from .rewards import exact_answer
+from .rewards import exact_answer, think_format
 from .run_arguments import TINY_SETTINGS
 from .scoring import score_views
 from .tasks import digits
@@ -61,7 +61,9 @@ def run_demo(
     batch, group = (TINY_SETTINGS[f] for f in ("per_device_train_batch_size", "num_generations"))
     say(f"3/5  {name.upper()}: {steps} steps of {batch} responses")
     rows = digits.rows(steps * batch // group, seed=seed, split="rl")
-    scoring_seconds = reinforce(build_trainer(model, processor, algorithm, rows, args))
+    rewards = [exact_answer, think_format]
+    trainer = build_trainer(model, processor, algorithm, rows, args, reward_funcs=rewards)
+    scoring_seconds = reinforce(trainer)
     clock.append(perf_counter())
 
     say(f"4/5  {HELD_OUT} held-out questions, after")

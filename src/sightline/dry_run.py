@@ -1,6 +1,6 @@
 """`sightline train --dry-run`: one page on what a run would be and cost, and nothing else done."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -13,17 +13,17 @@ from .engines.trl.seam import check_arguments
 from .estimate import logits_avoided, memory, moved_below, peak, work
 from .job import TEXT_TOKENS, Job
 from .model_shape import ModelShape, model_place, shape_of
-from .run_arguments import RunArguments
+from .run_arguments import RunArguments, check_rewards
 
 GIB = 2**30
 SPEED = 400e12  # FLOPs per second and GPU: two fifths of what an H100 does at most in bfloat16
 UNSHOWN = {"output_dir", "use_cpu", "steps_per_generation", "generation_batch_size"}
 
 
-def page(run: RunArguments, algorithm: Algorithm, args: GRPOConfig, reward_names: Any) -> str:
+def page(run: RunArguments, algorithm: Algorithm, args: GRPOConfig) -> str:
     """What `sightline train` with these settings would do; raises where it would refuse to."""
     check_arguments(args, run.entropy_penalty)
-    check_rewards(run, args, reward_names)
+    check_rewards(run, args)
     if run.data is None:
         tasks.load(run.task)
     shape, pixels = _model(run)
@@ -44,19 +44,6 @@ def page(run: RunArguments, algorithm: Algorithm, args: GRPOConfig, reward_names
     if notes := _notes(job, run):
         parts.append("Note\n" + "\n".join(f"  - {note}" for note in notes))
     return "\n\n".join(parts)
-
-
-def check_rewards(run: RunArguments, args: GRPOConfig, names: Sequence[str]) -> None:
-    """Raise unless weights and dynamic sampling fit the rewards there are."""
-    if args.reward_weights is not None and len(args.reward_weights) != len(names):
-        raise ValueError(
-            f"--reward_weights must be one per reward, {list(names)}, got {args.reward_weights}"
-        )
-    if run.dynamic_sampling_reward not in (None, *names):
-        raise ValueError(
-            f"--dynamic_sampling_reward must be one of {list(names)}, got "
-            f"{run.dynamic_sampling_reward!r}"
-        )
 
 
 def _model(run: RunArguments) -> tuple[ModelShape, tuple[int, int]]:

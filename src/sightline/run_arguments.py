@@ -14,9 +14,12 @@ from . import tasks
 from .algorithms import ALGORITHMS, Algorithm, algorithm_class
 from .data.loading import POLICIES
 from .flags import unknown_flag
+from .prompts import find_prompt
 from .records import default_folder
 
 SHARDINGS = ("none", "fsdp")
+
+MIX = [0.9, 0.1]  # accuracy and format, as PGPO mixes them
 
 TINY_SETTINGS = {  # of GRPOConfig, for the tiny model on a CPU: DAPO's loss on small batches
     "learning_rate": 1e-4,
@@ -29,7 +32,7 @@ TINY_SETTINGS = {  # of GRPOConfig, for the tiny model on a CPU: DAPO's loss on 
     "epsilon": 0.2,
     "epsilon_high": 0.28,
     "beta": 0.0,
-    "reward_weights": [0.9, 0.1],  # accuracy and format, as PGPO mixes them
+    "reward_weights": MIX,
     "logging_steps": 5,
     "save_strategy": "no",
     "report_to": "none",
@@ -167,6 +170,29 @@ def parse(argv: Sequence[str]) -> tuple[RunArguments, Algorithm, GRPOConfig]:
     if unknown:
         raise ValueError(_unknown(unknown[0], name, parser))
     return run, algorithm, args
+
+
+def rewards_of(run: RunArguments) -> list[str]:
+    """What a run is rewarded for: the format too where the prompt asks for a boxed answer."""
+    if run.data is None:
+        return ["exact_answer", "think_format"]
+    boxed = find_prompt(run.prompt).extractor == "boxed-last"
+    return ["accuracy", "think_format"] if boxed else ["accuracy"]
+
+
+def check_rewards(run: RunArguments, args: GRPOConfig) -> None:
+    """Raise unless weights and dynamic sampling fit the rewards there are."""
+    names = rewards_of(run)
+    if args.reward_weights is not None and len(args.reward_weights) != len(names):
+        raise ValueError(
+            f"--reward_weights must be one per reward, {names}, got {args.reward_weights}"
+        )
+    named = run.dynamic_sampling_reward
+    if named is not None and (run.data is not None or named not in names):
+        raise ValueError(
+            f"--dynamic_sampling_reward must be one of {names}, and left out with --data, whose "
+            f"rewards are one sum; got {named!r}"
+        )
 
 
 def _unknown(flag: str, name: str, parser: argparse.ArgumentParser) -> str:

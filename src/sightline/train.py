@@ -32,11 +32,9 @@ from .model_shape import ADAPTED, model_place
 from .process import quiet_libraries, use_threads
 from .prompts import find_prompt
 from .records import environment, new_run_folder, telling_what_is_kept, write_json
-from .rewards import THINK_BOXED, exact_answer, think_format
-from .run_arguments import RunArguments, first_look, parse
+from .rewards import THINK_BOXED, Mixed, Verifier, exact_answer, think_format
+from .run_arguments import MIX, RunArguments, check_rewards, first_look, parse, rewards_of
 from .warm_start import load_warm_model
-
-REWARDS = (exact_answer, think_format)
 
 
 def train(argv: Sequence[str]) -> None:
@@ -49,8 +47,9 @@ def train(argv: Sequence[str]) -> None:
         rounds, run.dynamic_sampling_reward, run.dynamic_sampling_short
     )
     if run.dry_run:
-        print(page(run, algorithm, args, [reward.__name__ for reward in REWARDS]))
+        print(page(run, algorithm, args))
         return
+    check_rewards(run, args)
     check_launch(run, args)
     use_threads(run.threads)
     # by default a free name, which another process may have seen taken by the first
@@ -62,9 +61,11 @@ def train(argv: Sequence[str]) -> None:
         PartialState().wait_for_everyone()
     rows, source = _rows(run, args, folder)
     model, processor = _load(run, args)
+    reward_funcs, rewards = _rewards(run, args)
     about = {
         "model": run.model,
         **source,
+        "rewards": rewards,
         "rows": run.rows,
         "pixels": [run.min_pixels, run.max_pixels],
         "lora": {"rank": run.lora_rank, "alpha": run.lora_alpha},
@@ -83,6 +84,7 @@ def train(argv: Sequence[str]) -> None:
         algorithm,
         rows,
         args,
+        reward_funcs=reward_funcs,
         entropy_penalty=run.entropy_penalty,
         dynamic_sampling=sampling or None,
         peft_config=adapters(run),
@@ -136,13 +138,30 @@ def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[
     return rows, {"data": found.about()}
 
 
+def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, Any]]:
+    """The reward functions, and what `run.json` says of them.
+
+    `--data` is judged by the verifier; its mix with the format is one function, for TRL would take
+    an accuracy that could not be computed for 0 (`Mixed`).
+    """
+    if run.data is None:
+        return [exact_answer, think_format], {}
+    accuracy = Verifier(find_prompt(run.prompt).extractor)
+    weights, args.reward_weights = args.reward_weights or MIX, None
+    parts = dict(zip(rewards_of(run), weights, strict=True))
+    if len(parts) == 1:
+        return [accuracy], {"accuracy": accuracy.description()}
+    mixed = Mixed((accuracy, parts["accuracy"]), (think_format, parts["think_format"]))
+    return [mixed], {"weights": parts, "accuracy": accuracy.description()}
+
+
 def _resumed(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path:
     """The checkpoint in `folder` where `--resume_from_checkpoint` goes on, if it is this run's."""
     begun = check_same_run(folder, content)
     if args.resume_from_checkpoint == "newest":
         checkpoint = newest_whole(folder)
     else:
-        checkpoint = Path(args.resume_from_checkpoint)
+        checkpoint = Path(str(args.resume_from_checkpoint))
     resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
     PartialState().wait_for_everyone()  # all have read it
     if args.process_index == 0:
@@ -158,7 +177,7 @@ def build_trainer(
     args: GRPOConfig,
     **options: Any,
 ) -> PerceptionGRPOTrainer:
-    """The trainer of `model` on `rows`, rewarded for the answer and its format.
+    """The trainer of `model` on `rows`, with a readable log.
 
     Args:
         options: of `PerceptionGRPOTrainer`.
@@ -167,7 +186,6 @@ def build_trainer(
         model=model,
         processing_class=processor,
         algorithm=algorithm,
-        reward_funcs=list(REWARDS),
         train_dataset=rows,
         args=args,
         **options,

@@ -34,6 +34,8 @@ LABELS = "visual", "answer", "other"
 METRICS = {
     "reward": "Reward",
     "rewards/exact_answer/mean": "Accuracy",
+    "rewards/accuracy/mean": "Accuracy",
+    "accuracy/mean": "Accuracy",
     "dependency/mean": "Mean dependency, nats",
     "weights/largest": "Largest weight",
     "weights/effective_tokens": "Effective tokens",

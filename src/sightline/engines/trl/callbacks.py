@@ -13,10 +13,12 @@ from transformers import PrinterCallback, ProgressCallback, Trainer, TrainerCall
 from ...records import append_lines
 from .seam import log
 
-# column, metric in the log, format; a metric that a run does not have shows as a dash
+# Column, metric in the log, format; a metric that a run does not have shows as a dash. What is
+# called accuracy depends on the rewards: the first of these that there is.
+ACCURACY = ("rewards/exact_answer/mean", "rewards/accuracy/mean", "accuracy/mean")
 COLUMNS = (
     ("reward", "reward", "{:.3f}"),
-    ("accuracy", "rewards/exact_answer/mean", "{:.3f}"),
+    ("accuracy", ACCURACY, "{:.3f}"),
     ("dependency", "dependency/mean", "{:.3f}"),
     ("top-10% weight", "weights/top10_share", "{:.2f}"),
     ("largest", "weights/largest", "{:.1f}"),
@@ -83,7 +85,8 @@ class ReadableProgress(ProgressCallback):
             tqdm.write("  step  " + "  ".join(name for name, _, _ in COLUMNS))
         cells = []
         for name, key, form in COLUMNS:
-            value = logs.get(key)
+            keys = (key,) if isinstance(key, str) else key
+            value = next((logs[k] for k in keys if k in logs), None)
             cells.append(("-" if value is None else form.format(value)).rjust(len(name)))
         tqdm.write(f"{state.global_step:6d}  " + "  ".join(cells))
 

@@ -285,7 +285,8 @@ def _passes(responses: Encoded, wanted: Tensor | None, views: int) -> int:
 
 def first_with_image(rows: Dataset) -> dict:
     """The first row with an image; raises if there is none."""
-    found = next((row for row in rows if pictures_of(row)), None)  # images are decoded up to here
+    # images are decoded up to the first
+    found: Any = next((row for row in rows if pictures_of(row)), None)  # pyright: ignore[reportArgumentType]
     if found is None:
         raise ValueError(
             "no row of the training data has an image, in a column images or image: every token "

@@ -1,8 +1,10 @@
-"""Completion and answer → float. Each function has the form TRL calls: lists in, a list out."""
+"""What a response looks like: the prompt that asks for a format, and rewards for keeping to it."""
 
 import re
 from collections.abc import Sequence
 from typing import Any
+
+from .extraction import boxed
 
 # What the papers append to a question, for a boxed answer; PGPO (arXiv:2604.01840), app. A.
 THINK_BOXED = (
@@ -26,19 +28,6 @@ def think_format(completions: Sequence[Any], **columns: Any) -> list[float]:
     The format half of PGPO's reward (arXiv:2604.01840, sec. 5.1).
     """
     return [float(FORMAT.fullmatch(text_of(c)) is not None) for c in completions]
-
-
-def boxed(text: str) -> str | None:
-    """The content of the last complete `\\boxed{}`, braces inside it balanced; None without one."""
-    start = text.rfind("\\boxed{")
-    while start >= 0:
-        depth = 0
-        for index in range(start + len("\\boxed"), len(text)):
-            depth += {"{": 1, "}": -1}.get(text[index], 0)
-            if depth == 0:
-                return text[start + len("\\boxed{") : index].strip()
-        start = text.rfind("\\boxed{", 0, start)
-    return None
 
 
 def text_of(completion: str | Sequence[dict]) -> str:

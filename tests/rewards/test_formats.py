@@ -1,24 +1,8 @@
-"""Completion and answer to float."""
+"""What a response looks like, and the demo's reward."""
 
 import pytest
 
-from sightline.rewards import boxed, exact_answer, think_format
-
-
-@pytest.mark.parametrize(
-    ("text", "content"),
-    [
-        ("so \\boxed{12}", "12"),
-        ("\\boxed{7} no, \\boxed{ 12 }", "12"),
-        ("\\boxed{\\frac{1}{2}}", "\\frac{1}{2}"),
-        ("\\boxed{3} and \\boxed{4", "3"),
-        ("\\boxed{}", ""),
-        ("boxed{12}", None),
-        ("12", None),
-    ],
-)
-def test_the_last_complete_box_counts(text, content):
-    assert boxed(text) == content
+from sightline.rewards import exact_answer, think_format
 
 
 def test_exact_answer_takes_messages_and_text():
