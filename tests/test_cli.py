@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText
 
@@ -131,6 +132,31 @@ def test_train_takes_yaml_and_flags_and_leaves_a_run_folder(in_folder, tiny, cap
     # and again: the default folder is a fresh one
     assert main(["report", str(folder)]) == 0
     assert (folder / "report.html").is_file()
+
+
+def test_train_takes_data_of_ones_own(in_folder, capsys):
+    Image.new("RGB", (32, 32), "red").save(in_folder / "red.png")
+    rows = [{"problem": f"<image> {n} + 1?", "images": ["red.png"], "answer": n} for n in range(4)]
+    rows.append({"problem": "<image> 1?", "images": ["blue.png"], "answer": 1})
+    lines = [json.dumps(row) for row in rows]
+    (in_folder / "rows.jsonl").write_text("\n".join(lines))
+    command = (
+        "train --data rows.jsonl --algorithm vppo --rows 3 --threads 1 --max_steps 1 --num_generations 4 "
+        "--per_device_train_batch_size 8 --max_completion_length 6 --reward_weights 0.7 0.3"
+    ).split()
+    assert "image 'blue.png': there is no such file" in refused(capsys, *command)
+    assert main([*command, "--bad_rows", "skip-and-list"]) == 0
+    folder = in_folder / "runs" / "train-vppo"
+    run = json.loads((folder / "run.json").read_text())
+    assert run["data"]["rows"] == {"in": 5, "used": 4, "bad": 1} and run["rows"] == 3
+    assert run["data"]["prompt"]["name"] == "think-boxed"
+    assert run["rewards"]["weights"] == {"accuracy": 0.7, "think_format": 0.3}
+    assert "blue.png" in (folder / "bad_rows.jsonl").read_text()
+    line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
+    assert line["accuracy/mean"] == line["think_format/mean"] == line["reward"] == 0
+    assert line["accuracy/no_answer"] == 1  # it was not warmed up to box anything
+    record = json.loads((folder / "tokens.jsonl").read_text().splitlines()[0])
+    assert "+ 1?" in record["prompt"] and "\\boxed{}" in record["prompt"]
 
 
 @pytest.mark.parametrize(

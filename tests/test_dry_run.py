@@ -86,7 +86,15 @@ def test_a_dry_run_refuses_what_a_run_would(in_folder, capsys, flags, sentence):
         (["--sharding", "half"], "--sharding must be one of ('none', 'fsdp'), got 'half'"),
         (["--lora_rank", "-1"], "--lora_rank must be at least 0, got -1"),
         (["--max_pixels", "9", "--min_pixels", "10"], "--max_pixels must be at least --min_pixels"),
-        (["--data", "rows.jsonl"], "not loadable yet"),
+        (
+            ["--data", "rows.jsonl", "--dynamic_sampling_reward", "accuracy"],
+            "left out with --data, whose rewards are one sum; got 'accuracy'",
+        ),
+        (
+            ["--data", "rows.jsonl", "--prompt", "letter", "--reward_weights", "0.9", "0.1"],
+            "--reward_weights must be one per reward, ['accuracy'], got [0.9, 0.1]",
+        ),
+        (["--data", "rows.jsonl"], "no data at 'rows.jsonl'"),
     ],
 )
 def test_a_run_that_is_not_as_planned_is_refused(in_folder, capsys, flags, sentence):
@@ -97,7 +105,7 @@ def test_a_run_that_is_not_as_planned_is_refused(in_folder, capsys, flags, sente
 def test_a_plan_that_is_met_is_let_through(in_folder, capsys, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     flags = ["--processes", "1", "--sharding", "fsdp", "--data", "rows.jsonl"]
-    assert "not loadable yet" in refused(capsys, *flags)
+    assert "no data at 'rows.jsonl'" in refused(capsys, *flags)
 
 
 def test_pixel_limits_reach_the_processor():

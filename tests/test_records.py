@@ -36,7 +36,10 @@ def test_the_default_folder_is_the_first_free_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for expected in ("runs/x", "runs/x-2", "runs/x-3"):
         assert str(default_folder("x")) == expected
-        default_folder("x").mkdir(parents=True)
+        folder = default_folder("x")
+        folder.mkdir(parents=True)
+        assert default_folder("x") == folder  # an empty one, of a request that failed
+        (folder / "run.json").touch()
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):

@@ -68,8 +68,8 @@ def _model(run: RunArguments) -> tuple[ModelShape, tuple[int, int]]:
 
 def _settings(run: RunArguments, args: GRPOConfig) -> list[tuple[str, Any]]:
     """Sightline's own settings, but for those of the other source of rows."""
-    hidden = {"algorithm", "dry_run", "task" if run.data else "data"}
-    hidden |= set() if run.data else {"prompt"}
+    hidden = {"algorithm", "dry_run"}
+    hidden |= {"task"} if run.data else {"data", "data_root", "bad_rows", "prompt"}
     hidden |= set() if run.lora_rank else {"lora_alpha"}
     shown = {name: value for name, value in asdict(run).items() if name not in hidden}
     return [*shown.items(), ("output_dir", args.output_dir)]
@@ -79,6 +79,7 @@ def _changed(args: GRPOConfig) -> list[tuple[str, Any]]:
     # the same derivations in both, so that what differs is what was asked for
     plain = GRPOConfig(output_dir="unused", use_cpu=args.use_cpu, bf16=False, report_to="none")
     names = [field.name for field in fields(args) if field.init and field.name not in UNSHOWN]
+    names = [name for name in names if args.use_vllm or not name.startswith("vllm_")]
     found = {name: (getattr(args, name), getattr(plain, name)) for name in names}
     shown = [(name, ours) for name, (ours, theirs) in found.items() if ours != theirs]
     return [*shown, ("steps_per_generation", args.steps_per_generation)]

@@ -29,7 +29,7 @@ PACKAGES = ("sightline", "torch", "transformers", "trl", "numpy")
 
 def new_run_folder(path: Path) -> Path:
     """Make `path` for a new run, on a disk with room; what another run wrote is left alone."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if _taken(path):
         raise FileExistsError(
             f"{path} exists and belongs to another run: choose another --output-dir or remove it"
         )
@@ -56,9 +56,13 @@ def telling_what_is_kept(folder: Path) -> Iterator[None]:
 def default_folder(name: str) -> Path:
     """`runs/name`, or the first of `runs/name-2`, `runs/name-3`, … that is free."""
     folder, number = Path("runs") / name, 2
-    while folder.exists():
+    while _taken(folder):
         folder, number = Path("runs") / f"{name}-{number}", number + 1
     return folder
+
+
+def _taken(path: Path) -> bool:
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -55,12 +55,13 @@ def train(argv: Sequence[str]) -> None:
     # by default a free name, which another process may have seen taken by the first
     args.output_dir = broadcast_object_list([str(args.output_dir)])[0]
     folder, main = Path(args.output_dir), args.process_index == 0
-    if not args.resume_from_checkpoint:
-        if main:
-            new_run_folder(folder)
-        PartialState().wait_for_everyone()
-    rows, source = _rows(run, args, folder)
+    lists = run.bad_rows != "error"  # into the folder; else a request that fails leaves none
+    if lists:
+        _claim(folder, args)
+    rows, source = _rows(run, args, folder if lists else None)
     model, processor = _load(run, args)
+    if not lists:
+        _claim(folder, args)
     reward_funcs, rewards = _rewards(run, args)
     about = {
         "model": run.model,
@@ -89,7 +90,7 @@ def train(argv: Sequence[str]) -> None:
         dynamic_sampling=sampling or None,
         peft_config=adapters(run),
     )
-    if checkpoint is None and main:  # not before: a request that fails leaves an empty folder
+    if checkpoint is None and main:  # not before: a request may fail until here
         write_json(folder / "run.json", content)
     with telling_what_is_kept(folder):
         reinforce(trainer, checkpoint)
@@ -119,7 +120,15 @@ def adapters(run: RunArguments) -> LoraConfig | None:
     return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules=ADAPTED)
 
 
-def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
+def _claim(folder: Path, args: GRPOConfig) -> None:
+    """Make `folder` for a new run, once for all processes."""
+    if not args.resume_from_checkpoint:
+        if args.process_index == 0:
+            new_run_folder(folder)
+        PartialState().wait_for_everyone()
+
+
+def _rows(run: RunArguments, args: GRPOConfig, folder: Path | None) -> tuple[Any, dict[str, Any]]:
     """What is trained on, and what `run.json` says of where it comes from."""
     if run.data is None:
         task = tasks.load(run.task)
