@@ -142,7 +142,8 @@ def test_train_takes_data_of_ones_own(in_folder, capsys):
     (in_folder / "rows.jsonl").write_text("\n".join(lines))
     command = (
         "train --data rows.jsonl --algorithm vppo --rows 3 --threads 1 --max_steps 1 "
-        "--num_generations 4 --per_device_train_batch_size 8 --max_completion_length 6 --reward_weights 0.7 0.3"
+        "--num_generations 4 --per_device_train_batch_size 8 --max_completion_length 6 "
+        "--reward_weights 0.7 0.3"
     ).split()
     assert "image 'blue.png': there is no such file" in refused(capsys, *command)
     assert main([*command, "--bad_rows", "skip-and-list"]) == 0

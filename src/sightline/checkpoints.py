@@ -117,6 +117,12 @@ def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     if not file.exists():
         raise FileNotFoundError(f"{run} holds no run to resume: {file} is missing")
     begun = json.loads(file.read_text(encoding="utf-8"))
+    refuse_changes(run, begun, now)
+    return begun
+
+
+def refuse_changes(of: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise unless what decides the numbers of a run is as it was when `of` was written."""
     before, after = _flat(begun), _flat(json.loads(json.dumps(now)))
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
@@ -125,9 +131,8 @@ def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     ]
     if changed:
         raise ValueError(
-            f"{run} was begun otherwise, and would not be the same run: {'; '.join(changed)}"
+            f"{of} was begun otherwise, and would not be the same run: {'; '.join(changed)}"
         )
-    return begun
 
 
 def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -116,6 +116,18 @@ def test_a_lora_run_resumes_too(make, tmp_path):
     assert not same(start, weights_of(trainer))
 
 
+def test_other_settings_are_refused_by_name(make, tmp_path):
+    make(max_steps=1).train()
+    checkpoint = str(tmp_path / "run" / "checkpoint-1")
+    other = make("next", max_steps=1, learning_rate=2e-3, save_steps=5)  # which may change
+    other.algorithm = PGPO(boost=1.5)
+    with pytest.raises(ValueError, match="begun otherwise") as told:
+        other.train(checkpoint)
+    assert str(told.value).endswith(
+        "algorithm.boost was 2.0, now 1.5; settings.learning_rate was 0.001, now 0.002"
+    )
+
+
 def test_a_finished_run_is_not_trained_on(make, tmp_path):
     whole = make(max_steps=2)
     whole.train()
@@ -159,8 +171,9 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(make, tmp_path):  # P3
 
 
 def test_a_failed_save_costs_nothing_but_itself(make, tmp_path, monkeypatch):
-    make(max_steps=1).train()
+    make(max_steps=2).train()
     run = tmp_path / "run"
+    shutil.rmtree(run / "checkpoint-2")
     kept = sorted(path.name for path in (run / "checkpoint-1").iterdir())
 
     def full(*args):
@@ -185,7 +198,7 @@ def test_old_checkpoints_go_after_the_new_one_is_whole(make, tmp_path):  # T61
 
 
 def test_another_number_of_processes_resumes_between_rollout_batches_only(make, tmp_path):
-    make(max_steps=2, steps_per_generation=2, gradient_accumulation_steps=1).train()
+    make(max_steps=3, steps_per_generation=2, gradient_accumulation_steps=1).train()
     for step in (1, 2):
         folder = tmp_path / "run" / f"checkpoint-{step}"
         saved = json.loads((folder / "rollout-0.json").read_text())

@@ -22,6 +22,8 @@ from ... import checkpoints
 from ...records import keep_lines, write_json
 from .seam import is_sharded, period
 
+SETTINGS = "settings.json"
+
 
 class ResumableGRPOTrainer(GRPOTrainer):
     """GRPO whose checkpoints are whole or do not count, and resume exactly.
@@ -41,7 +43,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
 
         Args:
             resume_from_checkpoint: a checkpoint, or True for the newest of the run that is whole.
-                A damaged one is never loaded; from the last of a finished run nothing is trained.
+                A damaged one is never loaded, nor one of other settings; from the last of a
+                finished run nothing is trained.
         """
         chosen = None
         if resume_from_checkpoint is True:
@@ -52,6 +55,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
                 raise ValueError(f"cannot resume: {wrong}; another checkpoint may be whole")
         if chosen is None:
             return super().train(None, *args, **kwargs)
+        begun = json.loads((chosen / SETTINGS).read_text(encoding="utf-8"))
+        checkpoints.refuse_changes(chosen, begun, self.settings())
         state = TrainerState.load_from_json(str(chosen / "trainer_state.json"))
         if state.global_step >= (
             self.args.max_steps if self.args.max_steps > 0 else state.max_steps
@@ -71,6 +76,10 @@ class ResumableGRPOTrainer(GRPOTrainer):
             ) from error
         finally:
             self.remove_callback(restore)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the numbers of a run, for its checkpoints to be compared with."""
+        return {"settings": self.args.to_sanitized_dict()}
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(dataset)
@@ -92,6 +101,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
         try:
             super()._save_checkpoint(model, trial)
             _save_rollout(self, draft / name)
+            if main:
+                write_json(draft / name / SETTINGS, self.settings())
             self.accelerator.wait_for_everyone()
             if main:
                 checkpoints.publish(draft / name, self.run_folder / name)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,15 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         seam.allow_rows_without_image(self)
         if example and self.algorithm.views():
             self._check_prompt(example)
+
+    def settings(self) -> dict[str, Any]:
+        sampling = self.dynamic_sampling
+        return {
+            **super().settings(),
+            "algorithm": {"name": type(self.algorithm).__name__, **asdict(self.algorithm)},
+            "entropy_penalty": self.entropy_penalty,
+            "dynamic_sampling": sampling and asdict(sampling),
+        }
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         with self.clock.times("generation"):
