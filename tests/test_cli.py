@@ -141,9 +141,9 @@ def test_train_takes_data_of_ones_own(in_folder, capsys):
     lines = [json.dumps(row) for row in rows]
     (in_folder / "rows.jsonl").write_text("\n".join(lines))
     command = (
-        "train --data rows.jsonl --algorithm vppo --rows 3 --threads 1 --max_steps 1 "
-        "--num_generations 4 --per_device_train_batch_size 8 --max_completion_length 6 "
-        "--reward_weights 0.7 0.3"
+        "train --overlong_cache 4 --data rows.jsonl --algorithm vppo --rows 3 --threads 1 "
+        "--max_steps 1 --num_generations 4 --per_device_train_batch_size 8 "
+        "--max_completion_length 6 --reward_weights 0.7 0.3"
     ).split()
     assert "image 'blue.png': there is no such file" in refused(capsys, *command)
     assert main([*command, "--bad_rows", "skip-and-list"]) == 0
@@ -151,10 +151,15 @@ def test_train_takes_data_of_ones_own(in_folder, capsys):
     run = json.loads((folder / "run.json").read_text())
     assert run["data"]["rows"] == {"in": 5, "used": 4, "bad": 1} and run["rows"] == 3
     assert run["data"]["prompt"]["name"] == "think-boxed"
-    assert run["rewards"]["weights"] == {"accuracy": 0.7, "think_format": 0.3}
+    assert run["rewards"]["weights"] == {
+        "accuracy": 0.7,
+        "think_format": 0.3,
+        "soft_overlong_punishment": 1.0,
+    }
     assert "blue.png" in (folder / "bad_rows.jsonl").read_text()
     line = json.loads((folder / "metrics.jsonl").read_text().splitlines()[0])
-    assert line["accuracy/mean"] == line["think_format/mean"] == line["reward"] == 0
+    assert line["accuracy/mean"] == line["think_format/mean"] == 0
+    assert line["reward"] == line["soft_overlong_punishment_reward/mean"] == -1  # 6 of 6 tokens
     assert line["accuracy/no_answer"] == 1  # it was not warmed up to box anything
     record = json.loads((folder / "tokens.jsonl").read_text().splitlines()[0])
     assert "+ 1?" in record["prompt"] and "\\boxed{}" in record["prompt"]
@@ -222,3 +227,18 @@ def test_secrets_stay_out_of_the_recorded_command(monkeypatch):
 def test_broken_yaml_is_named(in_folder, capsys):
     (in_folder / "run.yaml").write_text("a: [1\n")
     assert "run.yaml is not YAML" in refused(capsys, "train", "--config", "run.yaml")
+
+
+def test_rewards_of_a_run_follow_its_prompt_and_length():
+    from sightline.run_arguments import parse
+    from sightline.train import _rewards
+
+    run, _, args = parse(["--data", "x.jsonl", "--prompt", "letter"])
+    args.reward_weights = None  # the tiny model's
+    (mixed,), about = _rewards(run, args)
+    assert about["weights"] == {"accuracy": 1.0} and mixed.__name__ == "accuracy"
+    assert mixed(completions=["so it is\nB", "so it is\nC"], answer=["B", "B"]) == [1.0, 0.0]
+    run, _, args = parse(["--overlong_cache", "10", "--max_completion_length", "20"])
+    functions, about = _rewards(run, args)
+    assert args.reward_weights == [0.9, 0.1, 1.0] == list(about["weights"].values())
+    assert functions[2](completion_ids=[[0] * 10, [0] * 15, [0] * 20]) == [0.0, -0.5, -1.0]

@@ -94,6 +94,7 @@ def test_a_dry_run_refuses_what_a_run_would(in_folder, capsys, flags, sentence):
             ["--data", "rows.jsonl", "--prompt", "letter", "--reward_weights", "0.9", "0.1"],
             "--reward_weights must be one per reward, ['accuracy'], got [0.9, 0.1]",
         ),
+        (["--overlong_cache", "65"], "at most max_completion_length, 64, got 65"),
         (["--data", "rows.jsonl"], "no data at 'rows.jsonl'"),
     ],
 )

@@ -88,6 +88,13 @@ class RunArguments:
     dynamic_sampling_short: str = field(
         default="keep", metadata={"help": "if rounds run out: keep, skip or error"}
     )
+    overlong_cache: int = field(
+        default=0,
+        metadata={
+            "help": "tokens before max_completion_length over which length is punished, by up to "
+            "1 (DAPO, eq. 13); 0 for not"
+        },
+    )
     lora_rank: int = field(
         default=0,
         metadata={"help": "train adapters of this rank on the language model only; 0 for all"},
@@ -111,7 +118,7 @@ class RunArguments:
         for name in ("rows", "threads", "lora_alpha"):
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("lora_rank", "processes", "min_pixels", "max_pixels"):
+        for name in ("lora_rank", "processes", "min_pixels", "max_pixels", "overlong_cache"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be at least 0, got {getattr(self, name)}")
         if 0 < self.max_pixels < self.min_pixels:
@@ -183,6 +190,11 @@ def rewards_of(run: RunArguments) -> list[str]:
 def check_rewards(run: RunArguments, args: GRPOConfig) -> None:
     """Raise unless weights and dynamic sampling fit the rewards there are."""
     names = rewards_of(run)
+    if run.overlong_cache > (args.max_completion_length or 0):
+        raise ValueError(
+            f"--overlong_cache must be at most max_completion_length, "
+            f"{args.max_completion_length}, got {run.overlong_cache}"
+        )
     if args.reward_weights is not None and len(args.reward_weights) != len(names):
         raise ValueError(
             f"--reward_weights must be one per reward, {names}, got {args.reward_weights}"

@@ -15,6 +15,7 @@ from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
 from transformers import AutoConfig, AutoProcessor
 from trl import GRPOConfig
+from trl.rewards import get_soft_overlong_punishment
 
 from . import tasks
 from .algorithms import Algorithm
@@ -153,15 +154,23 @@ def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, 
     `--data` is judged by the verifier; its mix with the format is one function, for TRL would take
     an accuracy that could not be computed for 0 (`Mixed`).
     """
-    if run.data is None:
-        return [exact_answer, think_format], {}
-    accuracy = Verifier(find_prompt(run.prompt).extractor)
-    weights, args.reward_weights = args.reward_weights or MIX, None
-    parts = dict(zip(rewards_of(run), weights, strict=True))
-    if len(parts) == 1:
-        return [accuracy], {"accuracy": accuracy.description()}
-    mixed = Mixed((accuracy, parts["accuracy"]), (think_format, parts["think_format"]))
-    return [mixed], {"weights": parts, "accuracy": accuracy.description()}
+    names = rewards_of(run)
+    weights = list(args.reward_weights or (MIX if len(names) == 2 else [1.0]))
+    functions: list[Any] = [exact_answer, think_format]
+    about: dict[str, Any] = {}
+    if run.data is not None:
+        accuracy = Verifier(find_prompt(run.prompt).extractor)
+        functions = [accuracy, think_format][: len(names)]
+        about["accuracy"] = accuracy.description()
+    if run.overlong_cache:
+        most = args.max_completion_length or 0
+        functions.append(get_soft_overlong_punishment(most, run.overlong_cache))
+        weights.append(1.0)
+        names.append("soft_overlong_punishment")
+    about["weights"] = dict(zip(names, weights, strict=True))
+    args.reward_weights = weights if run.data is None else None
+    mixed = [Mixed(*zip(functions, weights, strict=True))]
+    return functions if run.data is None else mixed, about
 
 
 def _resumed(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path:

@@ -73,6 +73,7 @@ READ = {  # when a run goes on; the others, so that the checkpoint loads as a mo
     "rollout-0.json",
     "rollout-0.safetensors",
     "scheduler.pt",
+    "settings.json",
     "trainer_state.json",
 }
 
