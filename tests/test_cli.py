@@ -229,6 +229,33 @@ def test_broken_yaml_is_named(in_folder, capsys):
     assert "run.yaml is not YAML" in refused(capsys, "train", "--config", "run.yaml")
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--config", "none.yaml"], "--config none.yaml: there is no such file; recipes/ holds"),
+        (["--max_completion_length", "0"], "max_new_tokens"),
+        (
+            ["--data", "rows.jsonl", "--columns", "[1]"],
+            "--columns must be a JSON object, got '[1]'",
+        ),
+        (["--max_pixels", "10"], "--max_pixels must leave an image one token, 256, got 10"),
+        (["--max_stps", "1"], "did you mean --max_steps or --save_steps or --max_pixels?"),
+    ],
+)
+def test_a_failing_request_says_why_and_leaves_nothing(in_folder, capsys, flags, sentence):
+    (in_folder / "rows.jsonl").write_text('{"problem": "1?", "answer": 1}')
+    assert sentence in refused(capsys, "train", *flags)
+    assert [path.name for path in in_folder.iterdir()] == ["rows.jsonl"]
+
+
+def test_columns_can_be_named(in_folder, capsys):
+    (in_folder / "rows.jsonl").write_text('{"query": "1?", "answer": 1}')
+    command = ["train", "--data", "rows.jsonl", "--rows", "1", "--max_steps", "1"]
+    assert "name it with columns={'prompt': ...}" in refused(capsys, *command)
+    named = refused(capsys, *command, "--columns", '{"prompt": "query"}')
+    assert "no row of the training data has an image" in named
+
+
 def test_rewards_of_a_run_follow_its_prompt_and_length():
     from sightline.run_arguments import parse
     from sightline.train import _rewards

@@ -26,6 +26,9 @@ FREE = {
     *(
         f"settings.{name}"
         for name in (
+            "ddp_backend",
+            "ddp_bucket_cap_mb",
+            "ddp_timeout",
             "disable_tqdm",
             "log_level",
             "logging_steps",
@@ -37,6 +40,12 @@ FREE = {
             "save_steps",
             "save_strategy",
             "save_total_limit",
+            "vllm_gpu_memory_utilization",
+            "vllm_group_port",
+            "vllm_server_base_url",
+            "vllm_server_host",
+            "vllm_server_port",
+            "vllm_server_timeout",
         )
     ),
 }
@@ -61,7 +70,7 @@ def publish(draft: Path, final: Path) -> None:
 
 def prune(run: Path, keep: int | None) -> None:
     """Remove all but the `keep` newest checkpoints of a run; None or 0 keeps them all."""
-    for folder in _checkpoints(run)[keep:] if keep and keep > 0 else []:
+    for folder in all_of(run)[keep:] if keep and keep > 0 else []:
         shutil.rmtree(folder)
 
 
@@ -70,7 +79,7 @@ def set_aside_after(run: Path, step: int) -> None:
 
     They are damaged, or of a past that will not be; left in place they would be the newest.
     """
-    for folder in _checkpoints(run):
+    for folder in all_of(run):
         if int(folder.name.split("-")[1]) > step:
             aside = folder.with_name(f"{folder.name}.aside")
             shutil.rmtree(aside, ignore_errors=True)
@@ -79,6 +88,8 @@ def set_aside_after(run: Path, step: int) -> None:
 
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint, in a sentence; None if it is as it was written."""
+    if not folder.is_dir():
+        return f"there is no checkpoint {folder}"
     try:
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
     except FileNotFoundError:
@@ -97,7 +108,7 @@ def damage(folder: Path) -> str | None:
 def newest_whole(run: Path) -> Path:
     """The newest checkpoint of a run that is undamaged; each newer one is warned of by name."""
     found = []
-    for folder in _checkpoints(run):
+    for folder in all_of(run):
         wrong = damage(folder)
         if wrong is None:
             return folder
@@ -143,8 +154,8 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _checkpoints(run: Path) -> list[Path]:
-    """Newest first."""
+def all_of(run: Path) -> list[Path]:
+    """The checkpoints of a run, whole or not, newest first."""
     steps = {
         int(match[1]): folder
         for folder in (run.iterdir() if run.is_dir() else ())

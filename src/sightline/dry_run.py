@@ -69,7 +69,7 @@ def _model(run: RunArguments) -> tuple[ModelShape, tuple[int, int]]:
 def _settings(run: RunArguments, args: GRPOConfig) -> list[tuple[str, Any]]:
     """Sightline's own settings, but for those of the other source of rows."""
     hidden = {"algorithm", "dry_run"}
-    hidden |= {"task"} if run.data else {"data", "data_root", "bad_rows", "prompt"}
+    hidden |= {"task"} if run.data else {"data", "data_root", "columns", "bad_rows", "prompt"}
     hidden |= set() if run.lora_rank else {"lora_alpha"}
     shown = {name: value for name, value in asdict(run).items() if name not in hidden}
     return [*shown.items(), ("output_dir", args.output_dir)]

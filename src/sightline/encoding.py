@@ -6,6 +6,8 @@ right, so that the response of every row starts in the same column.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import torch
@@ -46,7 +48,7 @@ class Encoded:
     def select(self, rows: Sequence[int]) -> "Encoded":
         """These rows only, with their own pictures."""
         index = list(rows)
-        flat = self._flat()
+        flat = self._flat
         inputs = {n: value[index] for n, value in self.inputs.items() if n not in flat}
         if any(self.num_images[row] for row in index):
             inputs |= {n: torch.cat([parts[row] for row in index]) for n, parts in flat.items()}
@@ -58,11 +60,13 @@ class Encoded:
             None if self.pictures is None else [self.pictures[row] for row in index],
         )
 
+    @cached_property  # it is asked for with each part of a batch
     def _flat(self) -> dict[str, tuple[Tensor, ...]]:
         """The tensors that have no axis of rows, cut into one piece per row."""
         if "image_grid_thw" in self.inputs:  # the Qwen family: one line per patch
             grids = self.inputs["image_grid_thw"].split(self.num_images)
-            patches = [int(grid.prod(1).sum()) for grid in grids]
+            counts = iter(self.inputs["image_grid_thw"].prod(1).tolist())
+            patches = [sum(islice(counts, images)) for images in self.num_images]
             pixels = self.inputs["pixel_values"].split(patches)
             return {"image_grid_thw": grids, "pixel_values": pixels}
         if "image_sizes" in self.inputs:  # the LLaVA family: one line per image

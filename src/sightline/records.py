@@ -44,6 +44,19 @@ def new_run_folder(path: Path) -> Path:
 
 
 @contextmanager
+def leaving_no_empty_folder(folder: Path) -> Iterator[None]:
+    """Let a request that fails leave nothing where it has written nothing."""
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in new:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+        raise
+
+
+@contextmanager
 def telling_what_is_kept(folder: Path) -> Iterator[None]:
     """Let an interrupt say what is left of the run in `folder`."""
     try:

@@ -1,6 +1,7 @@
 """What `sightline train` is asked for: its own flags, the algorithm's and TRL's, in one parser."""
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -59,6 +60,10 @@ class RunArguments:
     )
     data_root: str | None = field(
         default=None, metadata={"help": "folder of its image paths; by default that of the file"}
+    )
+    columns: dict[str, str] | str | None = field(
+        default=None,
+        metadata={"help": 'names of its columns that are not known: \'{"prompt": "query"}\''},
     )
     bad_rows: str = field(
         default="error", metadata={"help": f"of --data, one of: {', '.join(POLICIES)}"}
@@ -129,6 +134,16 @@ class RunArguments:
         if self.sharding not in SHARDINGS:
             raise ValueError(f"--sharding must be one of {SHARDINGS}, got {self.sharding!r}")
 
+    def named_columns(self) -> dict[str, str] | None:
+        """`columns` as a mapping: on the command line it is JSON."""
+        try:
+            found = json.loads(self.columns) if isinstance(self.columns, str) else self.columns
+        except ValueError:
+            found = self.columns
+        if found is not None and not isinstance(found, dict):
+            raise ValueError(f"--columns must be a JSON object, got {self.columns!r}")
+        return found
+
 
 class Glance(NamedTuple):
     """Algorithm and model, which decide what flags there are and what they default to."""
@@ -148,6 +163,10 @@ def first_look(argv: Sequence[str]) -> Glance:
     if found.config:
         try:
             config = yaml.safe_load(found.config.read_text()) or {}
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"--config {found.config}: there is no such file; recipes/ holds some to begin with"
+            ) from error
         except yaml.YAMLError as error:
             raise ValueError(f"{found.config} is not YAML: {error}") from error
         if not isinstance(config, dict):

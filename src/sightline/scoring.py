@@ -287,6 +287,8 @@ def _head_weight(model: PreTrainedModel) -> Float[Tensor, "V H"]:
     head: Any = model.get_output_embeddings()
     # FSDP makes a class of its own, of which the head's is a base, as of those of quantizers
     kind: type = type(head)
+    if issubclass(kind, FSDPModule):
+        head.reshard()  # a forward pass before this may have left a rounded copy in its place
     if nn.Linear not in (kind.__bases__ if issubclass(kind, FSDPModule) else (kind,)) or (
         head.bias is not None
     ):

@@ -32,7 +32,13 @@ from .families import family_of
 from .model_shape import ADAPTED, model_place
 from .process import quiet_libraries, use_threads
 from .prompts import find_prompt
-from .records import environment, new_run_folder, telling_what_is_kept, write_json
+from .records import (
+    environment,
+    leaving_no_empty_folder,
+    new_run_folder,
+    telling_what_is_kept,
+    write_json,
+)
 from .rewards import THINK_BOXED, Mixed, Verifier, exact_answer, think_format
 from .run_arguments import MIX, RunArguments, check_rewards, first_look, parse, rewards_of
 from .warm_start import load_warm_model
@@ -43,10 +49,7 @@ def train(argv: Sequence[str]) -> None:
     quiet_libraries()
     check_model(first_look(argv).model)
     run, algorithm, args = parse(argv)
-    rounds = run.dynamic_sampling_rounds
-    sampling = rounds and DynamicSampling(
-        rounds, run.dynamic_sampling_reward, run.dynamic_sampling_short
-    )
+    sampling_of(run)  # raises
     if run.dry_run:
         print(page(run, algorithm, args))
         return
@@ -56,42 +59,13 @@ def train(argv: Sequence[str]) -> None:
     # by default a free name, which another process may have seen taken by the first
     args.output_dir = broadcast_object_list([str(args.output_dir)])[0]
     folder, main = Path(args.output_dir), args.process_index == 0
-    lists = run.bad_rows != "error"  # into the folder; else a request that fails leaves none
-    if lists:
-        _claim(folder, args)
-    rows, source = _rows(run, args, folder if lists else None)
-    model, processor = _load(run, args)
-    if not lists:
-        _claim(folder, args)
-    reward_funcs, rewards = _rewards(run, args)
-    about = {
-        "model": run.model,
-        **source,
-        "rewards": rewards,
-        "rows": run.rows,
-        "pixels": [run.min_pixels, run.max_pixels],
-        "lora": {"rank": run.lora_rank, "alpha": run.lora_alpha},
-        "entropy_penalty": run.entropy_penalty,
-        "dynamic_sampling": {
-            "rounds": run.dynamic_sampling_rounds,
-            "reward": run.dynamic_sampling_reward,
-            "short": run.dynamic_sampling_short,
-        },
-    }
-    content = description(algorithm, run.algorithm, args, about)
-    checkpoint = _resumed(folder, content, args) if args.resume_from_checkpoint else None
-    trainer = build_trainer(
-        model,
-        processor,
-        algorithm,
-        rows,
-        args,
-        reward_funcs=reward_funcs,
-        entropy_penalty=run.entropy_penalty,
-        dynamic_sampling=sampling or None,
-        peft_config=adapters(run),
-    )
-    if checkpoint is None and main:  # not before: a request may fail until here
+    with leaving_no_empty_folder(folder):
+        if not args.resume_from_checkpoint:
+            if main:
+                new_run_folder(folder)
+            PartialState().wait_for_everyone()
+        trainer, content, checkpoint = _prepared(run, algorithm, args, folder)
+    if main:
         write_json(folder / "run.json", content)
     with telling_what_is_kept(folder):
         reinforce(trainer, checkpoint)
@@ -121,15 +95,52 @@ def adapters(run: RunArguments) -> LoraConfig | None:
     return LoraConfig(r=run.lora_rank, lora_alpha=run.lora_alpha, target_modules=ADAPTED)
 
 
-def _claim(folder: Path, args: GRPOConfig) -> None:
-    """Make `folder` for a new run, once for all processes."""
-    if not args.resume_from_checkpoint:
-        if args.process_index == 0:
-            new_run_folder(folder)
-        PartialState().wait_for_everyone()
+def _prepared(
+    run: RunArguments, algorithm: Algorithm, args: GRPOConfig, folder: Path
+) -> tuple[PerceptionGRPOTrainer, dict[str, Any], Path | None]:
+    """The trainer, what `run.json` is to say, and the checkpoint to go on from."""
+    rows, source = _rows(run, args, folder)
+    model, processor = _load(run, args)
+    reward_funcs, rewards = _rewards(run, args)
+    sampling = sampling_of(run)
+    about = {
+        "model": run.model,
+        **source,
+        "rewards": rewards,
+        "rows": run.rows,
+        "pixels": [run.min_pixels, run.max_pixels],
+        "lora": {"rank": run.lora_rank, "alpha": run.lora_alpha},
+        "entropy_penalty": run.entropy_penalty,
+        "dynamic_sampling": {
+            "rounds": run.dynamic_sampling_rounds,
+            "reward": run.dynamic_sampling_reward,
+            "short": run.dynamic_sampling_short,
+        },
+    }
+    content, checkpoint = description(algorithm, run.algorithm, args, about), None
+    if args.resume_from_checkpoint:
+        content, checkpoint = _resumed(folder, content, args)
+    trainer = build_trainer(
+        model,
+        processor,
+        algorithm,
+        rows,
+        args,
+        reward_funcs=reward_funcs,
+        entropy_penalty=run.entropy_penalty,
+        dynamic_sampling=sampling,
+        peft_config=adapters(run),
+    )
+    return trainer, content, checkpoint
 
 
-def _rows(run: RunArguments, args: GRPOConfig, folder: Path | None) -> tuple[Any, dict[str, Any]]:
+def sampling_of(run: RunArguments) -> DynamicSampling | None:
+    """Dynamic sampling as asked for."""
+    rounds, reward = run.dynamic_sampling_rounds, run.dynamic_sampling_reward
+    return DynamicSampling(rounds, reward, run.dynamic_sampling_short) if rounds else None
+
+
+def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
     """What is trained on, and what `run.json` says of where it comes from."""
     if run.data is None:
         task = tasks.load(run.task)
@@ -141,8 +152,9 @@ def _rows(run: RunArguments, args: GRPOConfig, folder: Path | None) -> tuple[Any
         run.data,
         prompt=find_prompt(run.prompt),
         root=run.data_root,
+        columns=run.named_columns(),
         bad_rows=run.bad_rows,
-        folder=folder,
+        folder=folder if run.bad_rows == "skip-and-list" else None,
     )
     rows = found.dataset.select(range(min(run.rows, len(found))))
     return rows, {"data": found.about()}
@@ -173,18 +185,18 @@ def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, 
     return functions if run.data is None else mixed, about
 
 
-def _resumed(folder: Path, content: dict[str, Any], args: GRPOConfig) -> Path:
-    """The checkpoint in `folder` where `--resume_from_checkpoint` goes on, if it is this run's."""
+def _resumed(
+    folder: Path, content: dict[str, Any], args: GRPOConfig
+) -> tuple[dict[str, Any], Path]:
+    """Where in `folder` `--resume_from_checkpoint` goes on, if it is this run; and its record."""
     begun = check_same_run(folder, content)
     if args.resume_from_checkpoint == "newest":
         checkpoint = newest_whole(folder)
     else:
         checkpoint = Path(str(args.resume_from_checkpoint))
+    PartialState().wait_for_everyone()  # all have read run.json
     resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
-    PartialState().wait_for_everyone()  # all have read it
-    if args.process_index == 0:
-        write_json(folder / "run.json", {**begun, "resumed": [*begun.get("resumed", []), resumed]})
-    return checkpoint
+    return {**begun, "resumed": [*begun.get("resumed", []), resumed]}, checkpoint
 
 
 def build_trainer(
@@ -303,6 +315,10 @@ def limit_pixels(processor: Any, least: int, most: int) -> None:
         raise ValueError(
             f"--min_pixels and --max_pixels are for processors with limits like Qwen's, got {size}"
         )
+    images = processor.image_processor
+    cell = (images.patch_size * images.merge_size) ** 2  # what one image token stands for
+    if 0 < most < cell:
+        raise ValueError(f"--max_pixels must leave an image one token, {cell}, got {most}")
     # Qwen's names for numbers of pixels
     size["shortest_edge"] = least or size["shortest_edge"]
     size["longest_edge"] = most or size["longest_edge"]

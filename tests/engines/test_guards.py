@@ -8,6 +8,7 @@ from test_trl import make, same, weights_of  # noqa: F401
 from transformers import TrainerCallback
 
 from sightline import ALGORITHMS, PGPO, Algorithm, checkpoints
+from sightline.engines.trl import DynamicSampling
 from sightline.engines.trl.guards import StopOnSignal
 from sightline.tasks import digits
 
@@ -136,3 +137,21 @@ def test_sigterm_saves_after_the_step_at_hand_and_ends(make):  # noqa: F811
     saved = trainer.run_folder / "checkpoint-2"
     assert checkpoints.damage(saved) is None
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_evaluation_makes_no_skipped_step_a_real_one(make):  # noqa: F811
+    # no group differs, so that every step is skipped; evaluated in between, weights stay the same
+    trainer = make(
+        Algorithm(),
+        dynamic_sampling=DynamicSampling(1, when_short="skip"),
+        eval_steps=1,
+        per_device_eval_batch_size=8,
+        weight_decay=0.1,
+        learning_rate=1e-2,
+    )
+    trainer.eval_dataset, trainer.args.eval_strategy = trainer.train_dataset, "steps"
+    trainer.reward_funcs = [lambda completions, **columns: [1.0] * len(completions)]
+    start = weights_of(trainer)
+    trainer.train()
+    assert sum("eval_loss" in line for line in trainer.state.log_history) == 2
+    assert same(start, weights_of(trainer))

@@ -294,6 +294,7 @@ def test_the_buffered_batch_is_left_alone_by_the_loss(make):
     assert all(torch.equal(batch[name], value) for name, value in before.items())
 
 
+@pytest.mark.timeout(300)  # thirteen runs of five steps
 def test_two_processes_train_like_one_whole_and_sharded(tiny, tmp_path):  # T30, T45
     start = {name: p.detach() for name, p in tiny.model.named_parameters()}
     one, two = (train_all(tiny, tmp_path, processes) for processes in (1, 2))
@@ -543,6 +544,13 @@ def test_data_without_any_image_is_refused(make):
         make(PGPO(), rows=rows)
 
 
+def test_plain_grpo_trains_on_text_alone(make):
+    rows = [{**row, "images": []} for row in digits.rows(4, seed=1)]
+    trainer = make(Algorithm(), rows=rows, max_steps=1)
+    start = weights_of(trainer)
+    assert not same(trained(trainer), start)
+
+
 def rows_of_two_one_and_no_images():
     made = digits.rows(6, seed=1)
     made[1]["images"] = [made[1]["images"][0], made[0]["images"][0].resize((32, 32))]
@@ -658,6 +666,7 @@ def test_metrics_and_tokens_are_written(make, tiny):
     ("settings", "sentence"),
     [
         ({"importance_sampling_level": "sequence"}, "one ratio per response"),
+        ({"torch_compile": True}, "scoring hooks into the model's forward"),
     ],
 )
 def test_settings_that_undo_token_credit_are_refused(make, settings, sentence):

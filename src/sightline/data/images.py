@@ -124,14 +124,16 @@ def locate(name: str, limits: Limits) -> Path:
     try:
         # an absolute name is left as it is by the slash
         path = ((limits.root or Path("/")) / name).resolve()
-        inside = limits.root is not None and path.is_relative_to(limits.root.resolve())
+        inside = limits.root is not None and path.is_relative_to((limits.root or Path()).resolve())
         found = path.is_file()
     except (OSError, RuntimeError, UnicodeError) as error:  # links in a circle, names too long
         raise ValueError(f"its path cannot be followed: {type(error).__name__}") from error
     if not inside and not limits.allow_outside_root:
         raise ValueError(f"its path leaves the folder {limits.root}: see allow_outside_root")
     if not found:
-        raise ValueError("there is no such file" + (f" in {limits.root}" if inside else ""))
+        raise ValueError(
+            "there is no such file" + (f" in {(limits.root or Path()).resolve()}" if inside else "")
+        )
     return path
 
 

@@ -187,5 +187,7 @@ def _complaint(rows: Rows) -> str:
     lines += [f"  {row}" for row in rows.bad[:SHOWN]]
     if len(rows.bad) > SHOWN:
         lines.append(f"  … and {len(rows.bad) - SHOWN} more")
-    lines.append("mend them, or leave them out with bad_rows='skip-and-list'")
+    lines.append(
+        "mend them, or leave them out with bad_rows='skip-and-list' (--bad_rows skip-and-list)"
+    )
     return "\n".join(lines)

@@ -88,7 +88,8 @@ class ReadableProgress(ProgressCallback):
             keys = (key,) if isinstance(key, str) else key
             value = next((logs[k] for k in keys if k in logs), None)
             cells.append(("-" if value is None else form.format(value)).rjust(len(name)))
-        tqdm.write(f"{state.global_step:6d}  " + "  ".join(cells))
+        alike = "  no group differs in reward" if logs.get("frac_reward_zero_std") == 1 else ""
+        tqdm.write(f"{state.global_step:6d}  " + "  ".join(cells) + alike)
 
 
 def show_readable_progress(trainer: Trainer) -> None:

@@ -52,7 +52,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
         elif resume_from_checkpoint:
             chosen = Path(resume_from_checkpoint)
             if wrong := checkpoints.damage(chosen):
-                raise ValueError(f"cannot resume: {wrong}; another checkpoint may be whole")
+                others = ", ".join(f.name for f in checkpoints.all_of(chosen.parent)) or "none"
+                raise ValueError(f"cannot resume: {wrong}; in {chosen.parent} there are: {others}")
         if chosen is None:
             return super().train(None, *args, **kwargs)
         begun = json.loads((chosen / SETTINGS).read_text(encoding="utf-8"))
@@ -167,8 +168,9 @@ def _save_rollout(trainer: Any, folder: Path) -> None:
     for index, part in enumerate(trainer._buffered_inputs if inside else []):
         for name, value in part.items():
             if torch.is_tensor(value):
-                # a copy of its own, as slices of one tensor cannot be saved twice
-                tensors[f"{index}.{name}"] = value.detach().clone().contiguous()
+                # a copy of its own, as slices of one tensor cannot be saved twice; off the GPU
+                copied = value.detach().to("cpu", copy=True)
+                tensors[f"{index}.{name}"] = copied.contiguous()
             else:
                 rest[f"{index}.{name}"] = value
     rank = trainer.accelerator.process_index

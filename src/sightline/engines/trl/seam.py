@@ -61,6 +61,10 @@ PICTURES = (
 OTHER_PICTURES = ("spatial_shapes", "num_tiles", "token_type_ids", "image_position_ids")
 
 
+# those that clip the ratio at 1 - epsilon and 1 + epsilon_high
+CLIPPING_LOSSES = ("grpo", "dapo", "bnpo", "dr_grpo")
+
+
 def check_methods() -> None:
     """Raise unless TRL's methods are the ones this engine was tested with."""
     wrapped: list[tuple[type, str, list[str]]] = [
@@ -108,6 +112,15 @@ def check_arguments(args: Any, entropy_penalty: float) -> None:
             "save_only_model": (
                 args.save_only_model,
                 "such a checkpoint cannot be resumed; take its weights from the finished run",
+            ),
+            "fp16": (
+                args.fp16,
+                "its scaler overflows on purpose, which would count as steps that are not finite; "
+                "set bf16=True or neither",
+            ),
+            "torch_compile": (
+                args.torch_compile,
+                "not tested: scoring hooks into the model's forward; set torch_compile=False",
             ),
             "push_to_hub": (
                 args.push_to_hub,

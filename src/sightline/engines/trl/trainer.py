@@ -65,7 +65,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
             for row in train_dataset:
                 pictures_of(row)  # raises where one cannot be read
             train_dataset = Dataset.from_list(list(train_dataset))
-        if isinstance(train_dataset, Dataset):
+        if isinstance(train_dataset, Dataset) and algorithm.views():
             example = first_with_image(train_dataset)
         super().__init__(*args, train_dataset=train_dataset, **kwargs)
         self.entropy_penalty, self.dynamic_sampling = entropy_penalty, dynamic_sampling
@@ -90,7 +90,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         self.add_callback(SkipNonFinite(self))
         self.add_callback(SkipShort(self))
         seam.allow_rows_without_image(self)
-        if example and self.algorithm.views():
+        if example:
             self._check_prompt(example)
 
     def settings(self) -> dict[str, Any]:
@@ -110,6 +110,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
         with self._filled(inputs) as (rows, skipped):
+            self._check_images(rows[:: self.num_generations])  # TRL repeats each for its group
             if self.algorithm.views():
                 output = self._score_rollout(rows)
             else:  # plain GRPO
@@ -135,7 +136,6 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
 
     def _score_rollout(self, inputs: list[dict]) -> dict[str, Any]:
         """TRL's rollout batch with its advantages spread over tokens."""
-        self._check_images(inputs[:: self.num_generations])  # TRL repeats each row for its group
         hands_over = seam.needs_old_log_probs(self) and seam.has_float32_head(self)
         self._rows, self._scored = inputs if hands_over else None, None
         try:
@@ -194,11 +194,13 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss = super()._compute_loss(model, inputs)
-        if inputs.get("skip", [False])[0]:  # no gradient, and no step if all are such
+        if not self.model.training:  # an evaluation takes no step
+            return loss
+        if inputs["skip"][0]:  # no gradient, and no step if all are such
             return loss * 0
         self.wants_step = True
         log_probs, self._log_probs = self._log_probs, None
-        if log_probs is not None:
+        if log_probs is not None and self.args.loss_type in seam.CLIPPING_LOSSES:
             seam.log(self, {"clip_ratio/credited": seam.clipped_share(self, inputs, log_probs)})
         if not loss.isfinite():
             self.strange_rows += seam.strange_rows(inputs, log_probs)
@@ -213,7 +215,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
 
     def _check_images(self, rows: list[dict]) -> None:
         without = [row for row in rows if not pictures_of(row)]
-        if len(without) == len(rows):
+        if len(without) == len(rows) and self.algorithm.views():
             warnings.warn(
                 f"step {self.state.global_step + 1}: no row of the batch has an image, so that "
                 "every token weighs 1",

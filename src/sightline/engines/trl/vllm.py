@@ -160,7 +160,9 @@ def _gaps(trainer: Any, output: Mapping[str, Any]) -> tuple[torch.Tensor, int]:
     responses = seam.read(output)
     # one per prompt, those with images first; a truncated one may be masked whole (T56)
     first: dict[int, int] = {}
-    for row in responses.mask.any(1).nonzero().flatten().tolist():
+    # under FSDP all processes score as many, and leave out afterwards what is masked
+    usable = responses.mask.any(1) | seam.is_sharded(trainer)
+    for row in usable.nonzero().flatten().tolist():
         first.setdefault(row // trainer.num_generations, row)
     rows = sorted(first.values(), key=lambda row: not responses.num_images[row])[:PROBED]
     if not rows:
