@@ -83,6 +83,8 @@ def score(request: ScoreRequest, command: str = "") -> dict[str, Any]:
         check_same_run(folder, about)
     else:
         new_run_folder(folder)
+    if begun and (folder / "result.json").exists():
+        return _say(json.loads((folder / "result.json").read_bytes()), folder)
     with telling_what_is_kept(folder):
         rows = found.rows
         if request.generate:
@@ -106,6 +108,10 @@ def score(request: ScoreRequest, command: str = "") -> dict[str, Any]:
         result = {**summarise(records, floor), "bad_rows": len(found.bad)}
         _write_table(folder, records, list(views))
         write_json(folder / "result.json", result)
+    return _say(result, folder)
+
+
+def _say(result: dict[str, Any], folder: Path) -> dict[str, Any]:
     print("\n".join([*summary_lines(result), f"report: sightline report {folder}"]))
     return result
 

@@ -26,8 +26,8 @@ def load_model(name: str, dtype: str, device: str) -> tuple[Any, Any]:
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name == "tiny":
-        model, processor = load_warm_model(digits, 0)
-        return model.to(device), processor
+        warm: tuple[Any, Any] = load_warm_model(digits, 0)
+        return warm[0].to(device), warm[1]
     place = model_place(name)
     is_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(place).is_dir()
     if is_path and not (Path(place) / "config.json").is_file():
@@ -41,7 +41,7 @@ def load_model(name: str, dtype: str, device: str) -> tuple[Any, Any]:
             f"{name!r} is a {config.model_type} model without vision: it takes no images"
         )
     family_of(config.model_type)
-    model = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype)
+    model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype)
     processor = AutoProcessor.from_pretrained(place, padding_side="left")
     return model.to(device).eval(), processor
 

@@ -32,9 +32,8 @@ def write_token_table(path: Path, records: Iterable[Mapping[str, Any]], views: l
     kinds = {"id": pa.string(), "index": pa.int32(), "text": pa.string()}
     kinds |= {"start": pa.int32(), "end": pa.int32(), "log_prob": pa.float32()}
     kinds |= {"label": pa.string()}
-    kinds |= {
-        f"{name}/{part}": pa.float32() for name in views for part in ("log_ratio", "k3", "kl")
-    }
+    parts = ("log_ratio", "k3", "kl")
+    kinds |= {f"{name}/{part}": pa.float32() for name in views for part in parts}
     schema = pa.schema(list(kinds.items()))
     draft = path.with_name(path.name + ".tmp")
     with pq.ParquetWriter(draft, schema) as writer:
