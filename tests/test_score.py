@@ -17,7 +17,7 @@ from sightline.grounding import credit, effect_size, summarise
 from sightline.named_views import parse_views
 from sightline.responses import Answered, read_responses, tokens_of
 from sightline.scorer import next_other
-from sightline.scoring_model import load_model
+from sightline.scoring_model import load_model, weights_hash
 from sightline.tasks import digits
 from sightline.token_labels import token_spans, token_texts
 
@@ -26,6 +26,7 @@ from sightline.token_labels import token_spans, token_texts
 def model(tiny, monkeypatch):
     """The tiny model with random weights in the place of a loaded one."""
     monkeypatch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
+    monkeypatch.setattr(score_module, "PROBED", 2)
     return tiny
 
 
@@ -241,8 +242,8 @@ def test_a_model_without_vision_is_refused(tmp_path):
 def test_an_image_that_does_not_reach_the_model_is_an_error(
     model, data, tmp_path, monkeypatch, capsys
 ):
-    def blind_to_it(self, chosen, noise_rows=0):
-        rows, encoded, found = scored(self, chosen, noise_rows)
+    def blind_to_it(self, chosen):
+        rows, encoded, found = scored(self, chosen)
         views = {n: ViewScores(torch.zeros_like(s.log_ratio)) for n, s in found.views.items()}
         return rows, encoded, found._replace(views=views)
 
@@ -276,6 +277,7 @@ def finished(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score_module, "load_model", lambda *names: (model, processor))
+        patch.setattr(score_module, "PROBED", 2)
         assert run(data, folder, *FLAGS) == 0
     return folder
 
@@ -366,7 +368,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(model, data, finished, tmp_pa
     assert len(batches) == 4
 
 
-def test_another_request_does_not_go_on_with_a_run(model, data, finished, tmp_path, capsys):
+def test_another_request_does_not_go_on_with_a_run(
+    model, data, finished, tmp_path, capsys, monkeypatch
+):
     folder = tmp_path / "run"
     shutil.copytree(finished, folder)
     message = refused(capsys, data, folder, *FLAGS, "--seed", "1")
@@ -376,11 +380,17 @@ def test_another_request_does_not_go_on_with_a_run(model, data, finished, tmp_pa
     text = (other / "r.jsonl").read_text()
     (other / "r.jsonl").write_text(text.replace(" nine", " eight"))
     assert "data.fingerprint was" in refused(capsys, other, folder, *FLAGS)
-    with torch.no_grad():
-        weight = next(model.model.parameters())
-        weight.flatten()[0] += 1
+    with monkeypatch.context() as patch:
+        patch.setattr(score_module, "weights_hash", lambda model: "of another checkpoint")
         assert "weights_hash was" in refused(capsys, data, folder, *FLAGS)
-        weight.flatten()[0] -= 1
+    before = weights_hash(model.model)
+    weight = next(model.model.parameters())
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.flatten()[0] += 1
+        assert weights_hash(model.model) != before
+        weight.copy_(kept)
+    assert weights_hash(model.model) == before
     (folder / "run.json").write_text('{"algorithm": "pgpo"}')
     assert "belongs to another run" in refused(capsys, data, folder, *FLAGS)
 
@@ -394,7 +404,8 @@ def test_a_damaged_run_says_so(model, data, finished, tmp_path, capsys):
 
 
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(model, data, finished, tmp_path):
-    assert run(data, tmp_path / "run", *FLAGS, "--batch-size", "5") == 0
+    views = "blind,patches,other"
+    assert run(data, tmp_path / "run", "--views", views, "--batch-size", "5") == 0
     for one, other in zip(
         lines_of(finished / "tokens.jsonl"), lines_of(tmp_path / "run/tokens.jsonl"), strict=True
     ):

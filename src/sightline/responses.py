@@ -165,7 +165,7 @@ def read_responses(
             if isinstance(raw, ValueError):
                 raise raw
             row = {role: raw.get(column) for role, column in taken.items()}
-            name = str(row.get("id") or place)
+            name = str(place if row.get("id") in (None, "") else row["id"])
             cells = cells_of(row.get("images"))
             digests = []
             for cell in cells:

@@ -83,7 +83,7 @@ def score(request: ScoreRequest, command: str = "") -> dict[str, Any]:
         check_same_run(folder, about)
     else:
         new_run_folder(folder)
-    if begun and (folder / "result.json").exists():
+    if begun and (folder / "result.json").exists() and (folder / "tokens.jsonl").exists():
         return _say(json.loads((folder / "result.json").read_bytes()), folder)
     with telling_what_is_kept(folder):
         rows = found.rows
@@ -261,23 +261,30 @@ def _scorer(
 
 
 def _probe(scorer: Scorer) -> float:
-    """The noise floor, measured on the longest responses with an image.
+    """The noise floor: how far scores move when the longest responses are scored one by one.
 
     Raises:
         ValueError: no token of them hangs on the image under any view.
     """
     places = [p for p in _longest_first(scorer) if scorer.rows[p].cells][:PROBED]
     # a batch of one has no other layout to be compared with
-    twice = places if len(places) > 1 else places * 2
-    probing = replace(scorer, options={**scorer.options, "chunk_rows": len(twice)})
-    _, _, scored = probing.scored(twice, noise_rows=len(twice))
-    asked = {n: score for n, score in scored.views.items() if not n.startswith(CONTROL)}
-    if not any(score.log_ratio.any() for score in asked.values()):
+    together = places if len(places) > 1 else places * 2
+    probing = replace(scorer, options={**scorer.options, "chunk_rows": len(together)})
+    _, encoded, scored = probing.scored(together)
+    asked = [score for name, score in scored.views.items() if not name.startswith(CONTROL)]
+    if not any(score.log_ratio.any() for score in asked):
         raise ValueError(
-            f"no token of {len(places)} responses changes at all under {', '.join(asked)}: the "
-            "image does not reach the model. Check the chat template and the processor"
+            f"no token of {len(places)} responses changes at all under any view: the image does "
+            "not reach the model. Check the chat template and the processor"
         )
-    return scored.noise_floor
+    moved = [0.0]
+    for index, place in enumerate(places):
+        _, _, alone = probing.scored([place])
+        real = encoded.mask[index]
+        pairs = [(scored.log_probs, alone.log_probs)]
+        pairs += [(score.log_ratio, alone.views[n].log_ratio) for n, score in scored.views.items()]
+        moved += [float((one[index][real] - other[0]).abs().max()) for one, other in pairs]
+    return max(moved)
 
 
 def _longest_first(scorer: Scorer) -> list[int]:

@@ -43,9 +43,7 @@ class Scorer:
         ids = [self.tokens[place].ids for place in chosen]
         return rows, encode(self.processor, rows, ids).to(self.model.device)
 
-    def scored(
-        self, chosen: Sequence[int], noise_rows: int = 0
-    ) -> tuple[list[dict], Encoded, Scored]:
+    def scored(self, chosen: Sequence[int]) -> tuple[list[dict], Encoded, Scored]:
         """The rows at these places, as the model takes them, and what each view changes."""
         rows, encoded = self.encoded(chosen)
         alone = {n: view for n, view in self.views.items() if not isinstance(view, OtherImage)}
@@ -55,7 +53,6 @@ class Scorer:
             alone,
             processor=self.processor,
             draws=self.draws.select(chosen),
-            noise_rows=noise_rows,
             unchanged=True,
             **self.options,
         )
