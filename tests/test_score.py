@@ -380,6 +380,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(model, data, finished, tmp_pa
     assert not (folder / "tokens.jsonl").exists()
     partial = folder / "tokens.partial.jsonl"
     assert len(lines_of(partial)) == 2
+    # the longest come first: what does not fit into memory is found out at once
+    lengths = [len(record["tokens"]) for record in lines_of(finished / "tokens.jsonl")]
+    assert sorted(lengths[place] for place in batches[0]) == sorted(lengths)[-2:]
     # killed in the middle of the second batch, and of a line of it
     first = partial.read_text()
     other = {"place": batches[1][0]}
@@ -418,6 +421,30 @@ def test_another_request_does_not_go_on_with_a_run(
     assert weights_hash(model.model) == before
     (folder / "run.json").write_text('{"algorithm": "pgpo"}')
     assert "belongs to another run" in refused(capsys, data, folder, *FLAGS)
+
+
+def test_bad_rows_may_be_listed_and_a_lone_picture_has_no_other(model, data, tmp_path, capsys):
+    rows = [
+        {"id": "good", "prompt": "q", "image": str(data / "0.png"), "response": " one"},
+        {"id": "bad", "prompt": "q", "image": "none.png", "response": " two"},
+    ]
+    shutil.copy(data / "0.png", tmp_path / "0.png")
+    rows[0]["image"] = "0.png"
+    write(tmp_path / "r.jsonl", *rows)
+    flags = ("--bad-rows", "skip-and-list", "--controls", "--exact-kl", "--extras")
+    folder = tmp_path / "run"
+    assert run(tmp_path, folder, *flags) == 0
+    assert "control:other is left out" in capsys.readouterr().out
+    (bad,) = lines_of(folder / "bad_rows.jsonl")
+    assert bad["id"] == "bad" and bad["image"] == "none.png"
+    (record,) = lines_of(folder / "tokens.jsonl")
+    assert "control:other" not in record["views"]
+    blind = record["views"]["blind"]
+    assert len(blind["entropy"]) == len(record["tokens"]) and min(blind["entropy"]) > 0
+    assert json.loads((folder / "result.json").read_text())["bad_rows"] == 1
+    assert "view 'other' needs another image" in refused(
+        capsys, tmp_path, tmp_path / "x", "--bad-rows", "skip-and-list", "--views", "other"
+    )
 
 
 def test_a_damaged_run_says_so(model, data, finished, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The command line: `sightline demo`, `sightline train`, `sightline report`."""
+"""The command line: `sightline demo`, `train`, `score`, `report`."""
 
 import argparse
 import os

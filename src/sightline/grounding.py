@@ -63,16 +63,14 @@ def effect_size(
     if min(len(right), len(wrong)) < 2:
         return None
     a, b = (np.asarray(values, dtype=float) for values in (right, wrong))
-    if not a.std() and not b.std():
+    found = _cohens_d(a, b)
+    if found is None:
         return None
     rng = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(draws):
-        one, other = rng.choice(a, a.size), rng.choice(b, b.size)
-        if one.std() or other.std():  # a draw of one value only has no effect size
-            drawn.append(_cohens_d(one, other))
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return {"cohens_d": _cohens_d(a, b), "ci95": [float(low), float(high)]}
+    drawn = [_cohens_d(rng.choice(a, a.size), rng.choice(b, b.size)) for _ in range(draws)]
+    # a draw of one value only has no effect size
+    low, high = np.percentile([d for d in drawn if d is not None], [2.5, 97.5])
+    return {"cohens_d": found, "ci95": [float(low), float(high)]}
 
 
 def credit(records: Sequence[Mapping[str, Any]], name: str) -> list[list[float]]:
@@ -144,9 +142,12 @@ def _mean(values: Sequence[float]) -> dict[str, Any] | None:
     return {"mean": fmean(values), "ci95": list(interval), "n": len(values)}
 
 
-def _cohens_d(a: np.ndarray, b: np.ndarray) -> float:
-    squares = ((a - a.mean()) ** 2).sum() + ((b - b.mean()) ** 2).sum()
-    return float((a.mean() - b.mean()) / np.sqrt(squares / (a.size + b.size - 2)))
+def _cohens_d(a: np.ndarray, b: np.ndarray) -> float | None:
+    one, other = a - a.mean(), b - b.mean()
+    squares = float(one @ one + other @ other)
+    if squares == 0:
+        return None
+    return float((a.mean() - b.mean()) / (squares / (a.size + b.size - 2)) ** 0.5)
 
 
 def _warnings(found: Mapping[str, Any]) -> list[str]:

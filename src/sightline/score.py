@@ -170,7 +170,7 @@ def _without_other_images(views: Mapping[str, View], missing: Sequence[str]) -> 
     for name in lost:
         if not name.startswith(CONTROL):
             raise ValueError(
-                f"view {name!r} needs rows with different images: {missing[0]!r} has none"
+                f"view {name!r} needs another image for each row: there is none for {missing[0]!r}"
             )
         print(f"{name} is left out: no other row has another image than {missing[0]!r}")
     return kept
