@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sightline import Blind, MaskPatches, scorer, tiny_vlm
+from sightline import Blind, MaskPatches, scorer
 from sightline import score as score_module
 from sightline.algorithms import VPPO
 from sightline.algorithms.base import ViewScores, checked_weights
@@ -293,15 +293,11 @@ FLAGS = ("--views", "blind,patches", "--controls", "--exact-kl", "--weights", "p
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
-    """A whole run, and what it printed is of no concern here."""
-    from sightline.tasks import digits
-
-    processor = tiny_vlm.build_processor(digits.corpus())
-    model = tiny_vlm.build_model(processor).eval()
+def finished(data, tiny, tmp_path_factory):
+    """A whole run, of which later ones are to be copies."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_module, "load_model", lambda *names: (model, processor))
+        patch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
         patch.setattr(score_module, "PROBED", 2)
         assert run(data, folder, *FLAGS) == 0
     return folder
