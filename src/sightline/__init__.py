@@ -30,6 +30,7 @@ from .views import (
     MaskPatches,
     OtherImage,
     PixelView,
+    SameImage,
     TextOnlyPrompt,
     View,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "MaskPatches",
     "OtherImage",
     "PixelView",
+    "SameImage",
     "TextOnlyPrompt",
     "View",
     "ViewComparison",

@@ -1,4 +1,4 @@
-"""The command line: `sightline demo`, `sightline train`, `sightline report`."""
+"""The command line: `sightline demo`, `train`, `score`, `report`."""
 
 import argparse
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .algorithms import ALGORITHMS, algorithm_class
 from .flags import unknown_flag
+from .score_request import add_arguments, request_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     report.add_argument("folder", type=Path, metavar="run", help="a run folder")
     report.set_defaults(run=_report, flags=list(report._option_string_actions))
+    score = commands.add_parser(
+        "score", help="score responses of any framework, token by token", allow_abbrev=False
+    )
+    add_arguments(score)
+    score.set_defaults(run=_score, flags=list(score._option_string_actions))
     return parser
 
 
@@ -90,6 +96,14 @@ def _report(args: argparse.Namespace) -> None:
     from .report import write_report
 
     print(write_report(args.folder))
+
+
+def _score(args: argparse.Namespace) -> None:
+    request = request_from(args)
+    from .records import command_line
+    from .score import score
+
+    score(request, command_line())
 
 
 def _natural(text: str) -> int:

@@ -75,10 +75,15 @@ class Encoded:
         return {}
 
 
-def encode(processor: Any, rows: Sequence[dict], responses: Sequence[str] | None = None) -> Encoded:
+def encode(
+    processor: Any,
+    rows: Sequence[dict],
+    responses: Sequence[str] | Sequence[Sequence[int]] | None = None,
+) -> Encoded:
     """Encode `rows` (columns `prompt` and `images`), with their responses if there are any.
 
-    A response is tokenized as given and closed with the end-of-turn token, as a sampled one is.
+    A response is tokenized as given and closed with the end-of-turn token, as a sampled one is;
+    one of token ids stays as it is.
     """
     if not rows:
         raise ValueError("encode needs at least one row, got none")
@@ -144,11 +149,15 @@ def _with_placeholders(prompt: list[dict], count: int) -> list[dict]:
     return messages
 
 
-def _pad_responses(tokenizer: Any, responses: Sequence[str], n: int) -> tuple[Tensor, Tensor]:
+def _pad_responses(
+    tokenizer: Any, responses: Sequence[str] | Sequence[Sequence[int]], n: int
+) -> tuple[Tensor, Tensor]:
     if not responses:
         return torch.zeros(n, 0, dtype=torch.long), torch.zeros(n, 0, dtype=torch.bool)
     ids = [
         [*tokenizer(r, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        if isinstance(r, str)
+        else list(r)
         for r in responses
     ]
     width = max(map(len, ids))

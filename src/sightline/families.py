@@ -31,6 +31,11 @@ class Family:
     delimiters: tuple[str, ...] | None = None
     one_run: bool = False
 
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether views may change the pixels: the family has a `map_images` of its own."""
+        return type(self).map_images is not Family.map_images
+
     def find_image(self, config: Any, ids: Int[Tensor, "B S"]) -> Bool[Tensor, "B S"]:
         """The positions into which image features are written."""
         return ids == config.image_token_id

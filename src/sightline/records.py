@@ -9,7 +9,9 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -106,6 +108,29 @@ def keep_lines(path: Path, wanted: Callable[[dict[str, Any]], bool]) -> None:
     os.replace(draft, path)
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON lines of a run's file, without a last one that was cut off; none if no file.
+
+    Raises:
+        ValueError: another line cannot be read.
+    """
+    if not path.exists():
+        return []
+    lines = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                lines.append(json.loads(line))
+            except ValueError as error:
+                raise ValueError(
+                    f"{path}, line {number}, cannot be read ({error}): the run is damaged, begin "
+                    "it anew in another folder"
+                ) from error
+    return lines
+
+
 def save_images(folder: Path, row: Mapping[str, Any]) -> list[str]:
     """Save the row's pictures below `folder`, each once; return their paths relative to it.
 
@@ -130,6 +155,18 @@ def environment() -> dict[str, str]:
     """Versions of what a number depends on."""
     found = {"python": platform.python_version(), "machine": platform.machine()}
     return found | {name: version(name) for name in PACKAGES}
+
+
+def command_line() -> str:
+    """This process's command, without the values of flags that hold secrets."""
+    words = ["sightline", *sys.argv[1:]]
+    secret = re.compile(r"(--\w*(?:token|key))(=.*)?")
+    for index, word in enumerate(words):
+        if found := secret.fullmatch(word):
+            words[index] = found[1]
+            if found[2] is None and index + 1 < len(words):
+                words[index + 1] = "***"
+    return shlex.join(words)
 
 
 def question(prompt: str | Sequence[Mapping[str, Any]]) -> str:

@@ -61,6 +61,7 @@ def score_views(
     chunk_rows: int = 32,
     packed: bool = False,
     noise_rows: int = 0,
+    unchanged: bool = False,
 ) -> Scored:
     """Score `responses` given their images and under each of `views`.
 
@@ -80,6 +81,8 @@ def score_views(
             image tokens; other implementations build a mask over the whole chunk, which costs more
             than padding does.
         noise_rows: how many rows are scored twice to measure the noise floor.
+        unchanged: whether a view may leave all of these images as they were, as one does with a
+            few that are black already; the caller then sees to it that not all scores are 0.
     """
     if extras and not exact_kl:
         raise ValueError("extras=True needs exact_kl=True: both come from one pass over the head")
@@ -138,7 +141,8 @@ def score_views(
                 else:
                     blind = token_log_probs(unseen, head, ids, temperature=temperature)
                     put(ratios[name], rows, blind - log_probs[rows][part.mask])
-    change.check_done()
+    if not unchanged:
+        change.check_done()
     scores = {name: ViewScores(ratios[name], kls.get(name)) for name in views}
     scored = Scored(log_probs, scores, float("nan"), more)
     again = [row for rows, has_image in chunks if has_image for row in rows][:noise_rows]
@@ -155,6 +159,7 @@ def score_views(
         draws=draws and draws.select(again),
         chunk_rows=1 if chunk_rows > 1 else len(again),
         packed=packed,
+        unchanged=unchanged,
     )
     moved = [repeated.log_probs - log_probs[again]]
     moved += [score.log_ratio - ratios[name][again] for name, score in repeated.views.items()]

@@ -1,9 +1,6 @@
 """`sightline train`: the same trainer for any model and task, with TRL's own flags."""
 
 import os
-import re
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +30,7 @@ from .model_shape import ADAPTED, model_place
 from .process import quiet_libraries, use_threads
 from .prompts import find_prompt
 from .records import (
+    command_line,
     environment,
     leaving_no_empty_folder,
     new_run_folder,
@@ -260,18 +258,6 @@ def description(
         "versions": environment(),
         "settings": args.to_sanitized_dict(),
     }
-
-
-def command_line() -> str:
-    """This process's command, without the values of flags that hold secrets."""
-    words = ["sightline", *sys.argv[1:]]
-    secret = re.compile(r"(--\w*(?:token|key))(=.*)?")
-    for index, word in enumerate(words):
-        if found := secret.fullmatch(word):
-            words[index] = found[1]
-            if found[2] is None and index + 1 < len(words):
-                words[index + 1] = "***"
-    return shlex.join(words)
 
 
 def check_model(name: str) -> None:

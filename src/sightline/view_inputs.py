@@ -12,7 +12,16 @@ from torch.nn.functional import interpolate
 from .draws import Draws
 from .encoding import Encoded
 from .families import Family
-from .views import SOURCE_PATCH, Blind, OtherImage, PixelView, TextOnlyPrompt, View, draw_seed
+from .views import (
+    SOURCE_PATCH,
+    Blind,
+    OtherImage,
+    PixelView,
+    SameImage,
+    TextOnlyPrompt,
+    View,
+    draw_seed,
+)
 
 SOURCE_PIXELS = 200_704, 1_003_520  # least and most; VPPO's code resizes to these before it masks
 
@@ -63,10 +72,10 @@ class ViewInputs:
                         f"view {name!r}: grid='source' changes the pictures themselves: "
                         "responses must hold them in Encoded.pictures"
                     )
-        else:
+        elif not isinstance(view, SameImage):
             raise TypeError(
                 f"view {name!r} is a {type(view).__name__}; known are Blind, TextOnlyPrompt, "
-                "OtherImage and subclasses of PixelView"
+                "SameImage, OtherImage and subclasses of PixelView"
             )
 
     def __call__(
@@ -81,6 +90,8 @@ class ViewInputs:
             return self._blind(view, clean)
         if isinstance(view, TextOnlyPrompt):
             return self._text_only(clean)
+        if isinstance(view, SameImage):
+            return dict(clean)
         if isinstance(view, OtherImage):
             inputs = self._other_images(clean, rows)
         else:
@@ -154,7 +165,7 @@ class ViewInputs:
         return self.family.map_images(
             self.model,
             clean,
-            _normalization(self.processor),
+            normalization(self.processor),
             lambda index, image, patch, merge: view.change(image, patch, merge, generators[index]),
         )
 
@@ -201,7 +212,7 @@ class ViewInputs:
                     return resized[0].clamp(0, 1)
             raise ValueError("OtherImage needs rows with different images, all here show the same")
 
-        return self.family.map_images(self.model, clean, _normalization(self.processor), other)
+        return self.family.map_images(self.model, clean, normalization(self.processor), other)
 
     def _pictures_by_row(self) -> list[list[Tensor]]:
         if not self._pictures:
@@ -211,7 +222,7 @@ class ViewInputs:
                 return image
 
             inputs = self.responses.inputs
-            self.family.map_images(self.model, inputs, _normalization(self.processor), collect)
+            self.family.map_images(self.model, inputs, normalization(self.processor), collect)
         left = iter(self._pictures)
         return [[next(left) for _ in range(count)] for count in self.responses.num_images]
 
@@ -230,7 +241,7 @@ def to_source_size(picture: Image.Image) -> Image.Image:
     return picture.resize((int(width * scale), int(height * scale)))
 
 
-def _normalization(processor: Any) -> tuple[list[float], list[float]]:
+def normalization(processor: Any) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, as the processor's image half applies them."""
     images = processor.image_processor
     if not images.do_normalize:

@@ -53,6 +53,11 @@ class TextOnlyPrompt(View):
 
 
 @dataclass(frozen=True)
+class SameImage(View):
+    """The very same picture again: a control, whose every score must be exactly 0."""
+
+
+@dataclass(frozen=True)
 class PixelView(View):
     """Another picture of the same size in the image's place.
 

@@ -1,0 +1,58 @@
+"""Attribution of chosen tokens of a scored file, written line by line and resumable."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from .attribution import attribution_record, choose_tokens, sweep_cost, sweep_image
+from .records import append_lines, keep_lines, read_lines
+from .score_request import ScoreRequest
+from .scorer import Scorer
+
+
+def attribute(
+    scorer: Scorer, records: Sequence[Mapping[str, Any]], path: Path, request: ScoreRequest
+) -> None:
+    """Write `attribution.jsonl`: a line per image of each response that has chosen tokens.
+
+    Args:
+        records: the lines of `tokens.jsonl`, in the order of the scorer's rows.
+    """
+    chosen = {}
+    for place, record in enumerate(records):
+        if len(chosen) == request.attribute_responses:
+            break
+        if scorer.rows[place].cells and (tokens := choose_tokens(request.token_rule, record)):
+            chosen[place] = tokens
+    if not chosen:
+        print(f"nothing to attribute: no response has a token of {request.token_rule!r}")
+        return
+    done = {(line["id"], line["image"]) for line in read_lines(path)}
+    keep_lines(path, lambda line: True)  # drops one that was cut off
+    encoded = {place: scorer.encoded([place])[1] for place in chosen}
+    sizes = (request.attribute_block, request.batch_size)
+    total = sum(sweep_cost(scorer.model, one, *sizes) for one in encoded.values())
+    print(f"attribution: {len(chosen):,} responses, {total:,} passes")
+    with tqdm(total=len(chosen), desc="attribution", unit="response", disable=None) as bar:
+        for place, tokens in chosen.items():
+            record = records[place]
+            for image in range(len(scorer.rows[place].cells)):
+                if (record["id"], image) in done:
+                    continue
+                sweep = sweep_image(
+                    scorer.model,
+                    scorer.processor,
+                    encoded[place],
+                    image,
+                    fill=request.attribute_fill,
+                    block=request.attribute_block,
+                    temperature=request.temperature,
+                    batch_size=request.batch_size,
+                )
+                line = attribution_record(
+                    record, image, sweep, request.attribute_fill, request.attribute_block, tokens
+                )
+                append_lines(path, [line])
+            bar.update()

@@ -1,0 +1,55 @@
+"""The model that scores, from a name."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from .families import family_of
+from .model_shape import model_place
+from .tasks import digits
+from .warm_start import load_warm_model
+
+
+def load_model(name: str, dtype: str, device: str) -> tuple[Any, Any]:
+    """The model in evaluation mode, and its processor.
+
+    Args:
+        name: tiny, a folder, or a model of the Hub.
+        dtype: of its weights, or auto for that of its checkpoint.
+        device: or "" for a GPU where there is one.
+
+    Raises:
+        ValueError: it takes no images, or its family is not known.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "tiny":
+        warm: tuple[Any, Any] = load_warm_model(digits, 0)
+        return warm[0].to(device), warm[1]
+    place = model_place(name)
+    is_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(place).is_dir()
+    if is_path and not (Path(place) / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
+            "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
+        )
+    config = AutoConfig.from_pretrained(place)
+    if not hasattr(config, "vision_config"):
+        raise ValueError(
+            f"{name!r} is a {config.model_type} model without vision: it takes no images"
+        )
+    family_of(config.model_type)
+    model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype=dtype)
+    processor = AutoProcessor.from_pretrained(place, padding_side="left")
+    return model.to(device).eval(), processor
+
+
+def weights_hash(model: Any) -> str:
+    """A hash of a few numbers of each parameter: another checkpoint has another one."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in model.named_parameters():
+        some = value.detach().flatten()[:64].float().cpu()
+        digest.update(f"{name} {tuple(value.shape)}".encode() + some.numpy().tobytes())
+    return digest.hexdigest()
