@@ -59,7 +59,7 @@ def train(argv: Sequence[str]) -> None:
     if lists:
         _claim(folder, args)
     rows, source = _rows(run, args, folder if lists else None)
-    model, processor = _load(run, args)
+    model, processor = load_model(run, args)
     if not lists:
         _claim(folder, args)
     reward_funcs, rewards = _rewards(run, args)
@@ -131,11 +131,8 @@ def _claim(folder: Path, args: GRPOConfig) -> None:
 def _rows(run: RunArguments, args: GRPOConfig, folder: Path | None) -> tuple[Any, dict[str, Any]]:
     """What is trained on, and what `run.json` says of where it comes from."""
     if run.data is None:
-        task = tasks.load(run.task)
-        # The warm-started tiny model answers in the format by itself; others have to be told.
-        instruction = "" if run.model == "tiny" else THINK_BOXED
-        rows = task.rows(run.rows, seed=args.seed, instruction=instruction)
-        return rows, {"task": run.task, "data_sha256": task.fingerprint()}
+        about = {"task": run.task, "data_sha256": tasks.load(run.task).fingerprint()}
+        return task_rows(run, args), about
     found = load_rows(
         run.data,
         prompt=find_prompt(run.prompt),
@@ -145,6 +142,13 @@ def _rows(run: RunArguments, args: GRPOConfig, folder: Path | None) -> tuple[Any
     )
     rows = found.dataset.select(range(min(run.rows, len(found))))
     return rows, {"data": found.about()}
+
+
+def task_rows(run: RunArguments, args: GRPOConfig) -> list[dict]:
+    """The questions of the built-in task that a run trains on."""
+    # The warm-started tiny model answers in the format by itself; others have to be told.
+    instruction = "" if run.model == "tiny" else THINK_BOXED
+    return tasks.load(run.task).rows(run.rows, seed=args.seed, instruction=instruction)
 
 
 def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, Any]]:
@@ -274,7 +278,7 @@ def check_model(name: str) -> None:
     family_of(config.model_type)
 
 
-def _load(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
+def load_model(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
     """The model as TRL takes it, and its processor."""
     name = run.model
     if name == "tiny":
