@@ -38,7 +38,7 @@ def look(flags: Sequence[str], eval_data: str | None) -> tuple[str, list[Finding
     away = _away(first_look(flags).model)
     run, algorithm, args = parse(flags)
     check_plan(run, args)
-    use_threads(run.threads)
+    use_threads(1)  # of such small pieces of work, two threads make more waiting than speed
     model = processor = config = None
     if not away:
         model, processor = load_model(run, args)
@@ -66,6 +66,7 @@ def look(flags: Sequence[str], eval_data: str | None) -> tuple[str, list[Finding
         findings += _golds(used, extractor, thinks)
         findings += away or seen.findings()
         if not away:
+            use_threads(run.threads)
             findings += _reach(model, processor, args, sample, extractor, thinks)
         findings += cost(run, algorithm, args, len(used), seen.longest)
     return f"{len(used):,} rows of {name} for {run.algorithm} on model {run.model}", findings
