@@ -51,6 +51,14 @@ def test_colours_and_what_others_wrote():
     assert "\x1b[2J" not in coloured and "\x1b]0" not in coloured
 
 
+def test_long_lines_are_broken_between_words():
+    path = "/".join(["a-folder"] * 12)
+    text = page("t", [Finding(OK, "rows.source", f"{path} {'word ' * 30}")], 0.0, True, "")
+    _, _, _, first, second, third, *_ = text.splitlines()
+    assert first.endswith("source:") and second == " " * 11 + path
+    assert third.startswith(" " * 11 + "word word") and len(third) <= 100
+
+
 def test_kinds_are_counted_and_rows_apart():
     again = Finding(PROBLEM, "rows.unreadable", "it is gone", "mend it", "r2")
     mixed = Finding(WARNING, "rows.unreadable", "odd", "", "r3")

@@ -44,7 +44,7 @@ def cost(
     hours = flops / SPEED / job.processes / 3600
     took = (
         f"{job.steps:,} steps, {flops / 1e15:,.4g} PFLOP without generation: {hours:.3g} hours at "
-        f"{SPEED / 1e12:.0f} TFLOP/s on {job.processes} GPU(s) (estimated)"
+        f"{SPEED / 1e12:.0f} TFLOP/s on each of {job.processes} GPU (estimated)"
     )
     return [
         Finding(severity, "cost.memory", what, do, numbers=numbers),

@@ -127,7 +127,7 @@ def well_formed(rows: list[Facts], extractor: str | None) -> list[Finding]:
         "golds.format",
         found,
         "a right answer earns the format reward on every row",
-        f"a right answer cannot earn the format reward on {len(found):,} rows",
+        f"a right answer cannot earn the format reward on {len(found):,} of {len(rows):,} rows",
         {"rows": len(rows), "without": len(found)},
     )
 
@@ -155,7 +155,7 @@ def prompt_alone(rows: list[Facts], judge: Judge, thinks: bool) -> list[Finding]
         "golds.prompt",
         found,
         "no prompt alone is rewarded",
-        f"{len(found):,} prompts alone are rewarded",
+        f"prompts that are rewarded alone: {len(found):,} of {len(rows):,}",
         {"rows": len(rows), "rewarded": len(found)},
     )
 

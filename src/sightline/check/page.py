@@ -3,11 +3,13 @@
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from .findings import OK, PROBLEM, WARNING, Finding, worst
 
 SHOWN = 20  # findings on rows
+WIDTH = 89  # of their text; with what stands before it, 100
 COLOURS = {PROBLEM: "31;1", WARNING: "33", OK: "32"}
 VERSION = 1  # of the JSON; goes up when a key changes its meaning or goes
 
@@ -24,14 +26,15 @@ def page(title: str, findings: list[Finding], seconds: float, colour: bool, file
         if begun != part:
             part = begun
             lines += ["", part]
-        lines.append(f"  {_tinted(finding.severity, colour)}  {thing}: {_safe(finding.what)}")
+        lines += _lines(finding.severity, f"{thing}: {finding.what}", colour)
         if finding.do and finding.severity != OK:
             lines.append(f"           → {finding.do}")
     on_rows = [f for f in findings if f.row]
     on_rows.sort(key=lambda f: f.severity != PROBLEM)
     if on_rows:
         lines += ["", "rows in question" + _first(len(on_rows))]
-        lines += [f"  {_tinted(f.severity, colour)}  {_safe(str(f))}" for f in on_rows[:SHOWN]]
+        for finding in on_rows[:SHOWN]:
+            lines += _lines(finding.severity, str(finding), colour)
     numbers = counts(findings)
     said = f"{_many(numbers['problems'], 'problem')}, {_many(numbers['warnings'], 'warning')}"
     lines += ["", f"{_tinted(worst(findings), colour)}  {said}, in {seconds:.0f} s"]
@@ -73,6 +76,12 @@ def lines_of(findings: Iterable[Finding]) -> str:
         for finding in findings
         if finding.row
     )
+
+
+def _lines(severity: str, text: str, colour: bool) -> list[str]:
+    """A severity and a text, in lines that fit the page."""
+    first, *others = wrap(_safe(text), WIDTH, break_long_words=False, break_on_hyphens=False)
+    return [f"  {_tinted(severity, colour)}  {first}", *(" " * 11 + line for line in others)]
 
 
 def _tinted(severity: str, colour: bool) -> str:

@@ -103,7 +103,11 @@ def read(name: str, about: str, used: list[Facts], bad: list[Finding]) -> list[F
     many = f"{len(used):,} rows of {name} read, every image decoded"
     many += f"; {numbers['without_image']:,} without, {numbers['several_images']:,} with several"
     return found + with_summary(
-        "rows.unreadable", bad, many, f"{len(bad):,} rows of {name} cannot be used", numbers
+        "rows.unreadable",
+        bad,
+        many,
+        f"{len(bad):,} of {len(used) + len(bad):,} rows of {name} cannot be used",
+        numbers,
     )
 
 
@@ -130,14 +134,14 @@ def duplicates(rows: list[Facts]) -> list[Finding]:
             "rows.duplicate",
             same,
             "no row is there twice",
-            f"{len(same):,} rows are there twice",
+            f"rows that are there twice: {len(same):,}",
             {"duplicates": len(same)},
         ),
         *with_summary(
             "rows.contradiction",
             other,
             "no question is asked of the same images with two golds",
-            f"{len(other):,} rows contradict the gold of another",
+            f"rows that contradict the gold of another: {len(other):,}",
             {"contradictions": len(other)},
         ),
     ]
@@ -164,6 +168,6 @@ def overlap(training: Iterable[Facts], evaluation: Iterable[Facts]) -> list[Find
         "rows.overlap",
         found,
         "no image of the evaluation is trained on",
-        f"{len(found):,} images of the evaluation are trained on",
+        f"images of the evaluation that are trained on: {len(found):,}",
         {"overlap": len(found)},
     )
