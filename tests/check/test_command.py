@@ -103,6 +103,8 @@ def test_more_rows_than_the_page_holds_go_to_a_file(data, in_folder, capsys):
     assert "the first 20 of 21" in out and "all rows in question: runs/check/check.jsonl" in out
     lines = (in_folder / "runs" / "check" / "check.jsonl").read_text().splitlines()
     assert [json.loads(line)["row"] for line in lines] == [f"d{n}" for n in range(21)]
+    checked(capsys, *AWAY, "--data", "rows.jsonl")  # the JSON has them all
+    assert [path.name for path in (in_folder / "runs").iterdir()] == ["check"]
     checked(capsys, *AWAY, "--data", "rows.jsonl", "--output", "mine/here")
     assert len((in_folder / "mine" / "here" / "check.jsonl").read_text().splitlines()) == 21
 
