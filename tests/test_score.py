@@ -260,7 +260,7 @@ def test_an_image_that_does_not_reach_the_model_is_an_error(
 
 def test_the_noise_floor_is_how_far_responses_move_when_scored_alone():
     class Shaky(scorer.Scorer):
-        """Three responses of 3, 2 and 1 tokens; alone, the blind score of the second is 0.25 off."""
+        """Responses of 3, 2 and 1 tokens; alone, the blind score of the second is 0.25 off."""
 
         def scored(self, chosen):
             mask = torch.tensor([[p < n for p in range(3)] for n in (3, 2, 1)])[list(chosen)]

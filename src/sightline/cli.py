@@ -1,4 +1,4 @@
-"""The command line: `sightline demo`, `train`, `score`, `report`."""
+"""The command line: `sightline demo`, `check`, `train`, `score`, `report`."""
 
 import argparse
 import os
@@ -15,8 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        The exit code: 0 when done, 2 when the request or its data cannot be used, 130 when
-        interrupted.
+        The exit code: 0 when done, 1 when `check` found a problem, 2 when the request or its data
+        cannot be used, 130 when interrupted.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # TRL pings at construction
@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .train import train
 
             train(argv[1:])
+        elif argv[:1] == ["check"]:  # and these are those of the run that it checks
+            from .check import check
+
+            return check(argv[1:])
         else:
             args, unknown = _parser().parse_known_args(argv)
             if unknown:
@@ -60,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--from-scratch", action="store_true", help="make the warm start anew")
     demo.set_defaults(run=_demo, flags=list(demo._option_string_actions))
+    commands.add_parser("check", help="find what would go wrong in a run: takes train's flags")
     commands.add_parser("train", help="train any model through TRL: sightline train --help")
     report = commands.add_parser(
         "report", help="write report.html into a run folder", allow_abbrev=False

@@ -10,7 +10,7 @@ from trl import GRPOConfig
 from . import tasks, tiny_vlm
 from .algorithms import Algorithm
 from .engines.trl.seam import check_arguments
-from .estimate import logits_avoided, memory, moved_below, peak, work
+from .estimate import arithmetic, logits_avoided, memory, moved_below, peak, work
 from .job import TEXT_TOKENS, Job
 from .model_shape import ModelShape, model_place, shape_of
 from .run_arguments import RunArguments, check_rewards
@@ -22,13 +22,8 @@ UNSHOWN = {"output_dir", "use_cpu", "steps_per_generation", "generation_batch_si
 
 def page(run: RunArguments, algorithm: Algorithm, args: GRPOConfig) -> str:
     """What `sightline train` with these settings would do; raises where it would refuse to."""
-    check_arguments(args, run.entropy_penalty)
-    check_rewards(run, args)
-    if run.data is None:
-        tasks.load(run.task)
-    shape, pixels = _model(run)
-    processes = run.processes or args.world_size
-    job = Job(shape, args, processes, run.sharding, run.lora_rank, run.rows, pixels)
+    check_plan(run, args)
+    job = job_of(run, args, run.rows)
     if job.prompts > run.rows:
         raise ValueError(
             f"--rows must fill one rollout batch of {job.prompts} prompts, got {run.rows}"
@@ -44,6 +39,26 @@ def page(run: RunArguments, algorithm: Algorithm, args: GRPOConfig) -> str:
     if notes := _notes(job, run):
         parts.append("Note\n" + "\n".join(f"  - {note}" for note in notes))
     return "\n\n".join(parts)
+
+
+def check_plan(run: RunArguments, args: GRPOConfig) -> None:
+    """Raise where a run with these settings would refuse to start, whatever its data and model."""
+    check_arguments(args, run.entropy_penalty)
+    check_rewards(run, args)
+    if run.data is None:
+        tasks.load(run.task)
+
+
+def job_of(run: RunArguments, args: GRPOConfig, questions: int) -> Job:
+    """The run on so many questions, as far as its cost depends on it.
+
+    Raises:
+        ValueError: how many tokens an image takes is not known for the model's family.
+        OSError: the model's configuration cannot be read.
+    """
+    shape, pixels = _model(run)
+    processes = run.processes or args.world_size
+    return Job(shape, args, processes, run.sharding, run.lora_rank, questions, pixels)
 
 
 def _model(run: RunArguments) -> tuple[ModelShape, tuple[int, int]]:
@@ -134,13 +149,13 @@ def _work(job: Job, algorithm: Algorithm) -> str:
         )
         for p in passes
     ]
-    responses = job.rollouts * job.responses
-    hours = responses * (plain + extra) / SPEED / job.processes / 3600
+    flops = arithmetic(job, algorithm.views())
+    hours = flops / SPEED / job.processes / 3600
     rows.append(("extra for the views", f"{100 * extra / plain:.1f} % of a step of plain GRPO"))
     rows.append(
         (
             "in all, without generation",
-            f"{responses * (plain + extra) / 1e15:,.4g} PFLOP: {hours:.3g} hours on "
+            f"{flops / 1e15:,.4g} PFLOP: {hours:.3g} hours on "
             f"{job.processes} GPU(s) at {SPEED / 1e12:.0f} TFLOP/s",
         )
     )

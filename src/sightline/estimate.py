@@ -217,6 +217,12 @@ def work(job: Job, views: Mapping[str, View]) -> list[Pass]:
     return passes
 
 
+def arithmetic(job: Job, views: Mapping[str, View]) -> float:
+    """FLOPs of the whole run, without those of generation, which memory bounds and not they."""
+    passes = [p for p in work(job, views) if p.name != "generation"]
+    return job.rollouts * job.responses * sum(p.flops for p in passes)
+
+
 def _forward(stack: Stack, tokens: int) -> float:
     attention = 2.0 * stack.layers * stack.queries * tokens**2
     return 2.0 * stack.parameters * tokens + attention

@@ -7,6 +7,7 @@ positions that predict a response token ever meet that head.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -187,21 +188,41 @@ def check_responses(model: PreTrainedModel, responses: Encoded) -> Family:
             f"{config.image_token_id}: suppress it in sampling"
         )
     prompts = ids[:, : ids.shape[1] - responses.mask.shape[1]]
-    found = family.find_image(config, prompts).sum(1).tolist()
-    needed = family.count_features(config, responses.inputs)
-    start = 0
-    for row, images in enumerate(responses.num_images):
-        wanted = None if needed is None else sum(needed[start : start + images])
-        start += images
-        if bool(images) != bool(found[row]) or wanted not in (None, found[row]):
+    for row, (found, wanted) in enumerate(
+        image_tokens(config, prompts, responses.inputs, responses.num_images)
+    ):
+        images = responses.num_images[row]
+        if not are_found(images, found, wanted):
             worth = "" if wanted is None else f" worth {wanted} image tokens"
             raise ValueError(
                 f"row {row} has {images} image(s){worth}, but its prompt "
-                f"holds {found[row]} tokens with id {config.image_token_id} "
+                f"holds {found} tokens with id {config.image_token_id} "
                 "(image_token_id of the model's config): check the chat template and any "
                 "truncation of prompts"
             )
     return family
+
+
+def image_tokens(
+    config: Any, prompts: Int[Tensor, "B P"], inputs: dict[str, Tensor], num_images: list[int]
+) -> list[tuple[int, int | None]]:
+    """Per row, the image tokens in its prompt, and those that its images are worth.
+
+    The latter is None in families whose model itself compares the two.
+    """
+    family = family_of(config.model_type)
+    found = family.find_image(config, prompts).sum(1).tolist()
+    needed = family.count_features(config, inputs)
+    ends = accumulate(num_images)
+    return [
+        (held, None if needed is None else sum(needed[end - images : end]))
+        for held, images, end in zip(found, num_images, ends, strict=True)
+    ]
+
+
+def are_found(images: int, found: int, wanted: int | None) -> bool:
+    """Whether a prompt holds the tokens of its images, by the numbers of `image_tokens`."""
+    return bool(images) == bool(found) and wanted in (None, found)
 
 
 def _check_lengths(rows: int, wanted: Tensor | None, draws: Draws | None) -> None:

@@ -98,7 +98,7 @@ def _prepared(
 ) -> tuple[PerceptionGRPOTrainer, dict[str, Any], Path | None]:
     """The trainer, what `run.json` is to say, and the checkpoint to go on from."""
     rows, source = _rows(run, args, folder)
-    model, processor = _load(run, args)
+    model, processor = load_model(run, args)
     reward_funcs, rewards = _rewards(run, args)
     sampling = sampling_of(run)
     about = {
@@ -141,11 +141,8 @@ def sampling_of(run: RunArguments) -> DynamicSampling | None:
 def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[str, Any]]:
     """What is trained on, and what `run.json` says of where it comes from."""
     if run.data is None:
-        task = tasks.load(run.task)
-        # The warm-started tiny model answers in the format by itself; others have to be told.
-        instruction = "" if run.model == "tiny" else THINK_BOXED
-        rows = task.rows(run.rows, seed=args.seed, instruction=instruction)
-        return rows, {"task": run.task, "data_sha256": task.fingerprint()}
+        about = {"task": run.task, "data_sha256": tasks.load(run.task).fingerprint()}
+        return task_rows(run, args), about
     found = load_rows(
         run.data,
         prompt=find_prompt(run.prompt),
@@ -156,6 +153,13 @@ def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[
     )
     rows = found.dataset.select(range(min(run.rows, len(found))))
     return rows, {"data": found.about()}
+
+
+def task_rows(run: RunArguments, args: GRPOConfig) -> list[dict]:
+    """The questions of the built-in task that a run trains on."""
+    # The warm-started tiny model answers in the format by itself; others have to be told.
+    instruction = "" if run.model == "tiny" else THINK_BOXED
+    return tasks.load(run.task).rows(run.rows, seed=args.seed, instruction=instruction)
 
 
 def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, Any]]:
@@ -281,7 +285,7 @@ def check_model(name: str) -> None:
     family_of(config.model_type)
 
 
-def _load(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
+def load_model(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
     """The model as TRL takes it, and its processor."""
     name = run.model
     if name == "tiny":

@@ -134,14 +134,45 @@ def load_rows(
         raise ValueError(f"bad_rows must be one of {POLICIES}, got {bad_rows!r}")
     if bad_rows == "skip-and-list" and folder is None:
         raise ValueError("bad_rows='skip-and-list' needs a folder for its list")
+    everything = bad_rows == "skip-and-list" if decode_all is None else decode_all
+    rows = find_rows(
+        source,
+        split=split,
+        prompt=prompt,
+        root=root,
+        columns=columns,
+        decode_all=everything,
+        max_pixels=max_pixels,
+        allow_outside_root=allow_outside_root,
+    )
+    if folder is not None:
+        write_bad_rows(Path(folder), rows.bad)
+    if rows.bad and (bad_rows == "error" or not len(rows)):
+        raise ValueError(_complaint(rows))
+    if os.environ.get("RANK", "0") == "0":
+        print(rows.description())
+    return rows
+
+
+def find_rows(
+    source: Any,
+    *,
+    split: str | None = None,
+    prompt: Prompt = NONE,
+    root: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    decode_all: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    allow_outside_root: bool = False,
+) -> Rows:
+    """As `load_rows`, but bad rows are only listed in the result; prints and writes nothing."""
     found = open_source(source, split)
     if not len(found.rows):
         raise ValueError(f"{found.name} holds no rows")
     names = column_names(found)
     chosen = Columns.of(names, columns)
     limits = Limits(Path(root) if root else found.root, max_pixels, allow_outside_root)
-    everything = bad_rows == "skip-and-list" if decode_all is None else decode_all
-    survey = look(found, chosen, names, prompt, limits, everything)
+    survey = look(found, chosen, names, prompt, limits, decode_all)
     rows = Rows(
         build(found, chosen, names, survey, limits),
         found.name,
@@ -154,12 +185,6 @@ def load_rows(
         limits,
     )
     assert rows.rows_in == len(rows) + len(rows.bad), "a row was lost"
-    if folder is not None:
-        write_bad_rows(Path(folder), rows.bad)
-    if rows.bad and (bad_rows == "error" or not len(rows)):
-        raise ValueError(_complaint(rows))
-    if os.environ.get("RANK", "0") == "0":
-        print(rows.description())
     return rows
 
 
