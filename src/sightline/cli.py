@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .algorithms import ALGORITHMS, algorithm_class
+from .eval_flags import add_eval
 from .flags import unknown_flag
 
 
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--from-scratch", action="store_true", help="make the warm start anew")
     demo.set_defaults(run=_demo, flags=list(demo._option_string_actions))
     commands.add_parser("train", help="train any model through TRL: sightline train --help")
+    add_eval(commands)
     report = commands.add_parser(
         "report", help="write report.html into a run folder", allow_abbrev=False
     )
