@@ -47,14 +47,14 @@ def load_frozen(protocol: Protocol, prompt: Prompt) -> Frozen:
         ValueError: the rows are not those of the protocol.
     """
     source = protocol.source
-    folder, revision = _fetch(source)
+    folder, revision = fetch(source)
     records = _records(folder / source.file)
     if len(records) != protocol.rows:
         raise ValueError(
             f"benchmark {protocol.name!r} has {protocol.rows} rows, and {source.dataset} holds "
             f"{len(records)} in {source.file}: it is not what was frozen"
         )
-    root, place = _pictures(folder, source, revision)
+    root, place = pictures_place(folder, source, revision)
     rows, without = [], 0
     for number, record in enumerate(records):
         row = question_of(record, f"{protocol.name}-{number:05d}")
@@ -86,7 +86,7 @@ def question_of(record: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {"id": name, "problem": question, "images": paths, "answer": told[0], "bare": bare}
 
 
-def _fetch(source: FrozenSource) -> tuple[Path, str | None]:
+def fetch(source: FrozenSource) -> tuple[Path, str | None]:
     """The folder with the source's files, and its commit."""
     if Path(source.dataset).expanduser().is_dir():
         return Path(source.dataset).expanduser(), None
@@ -116,7 +116,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _pictures(folder: Path, source: FrozenSource, revision: str | None) -> tuple[Path, Path]:
+def pictures_place(folder: Path, source: FrozenSource, revision: str | None) -> tuple[Path, Path]:
     """The folder that no picture may leave, and the one in it that their paths begin at."""
     if not source.images.endswith(".zip"):
         # the Hub's downloads are links from snapshots/commit/ to blobs/

@@ -46,7 +46,8 @@ def auroc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
 def pass_at_k(n: int, right: int, k: int) -> float:
     """Probability that at least one of `k` samples, drawn without return from `n`, is right.
 
-    ``1 - C(n - right, k) / C(n, k)``, which is unbiased; ``1 - (1 - right / n) ** k`` is not. Chen et al. (arXiv:2107.03374), section 2.1.
+    ``1 - C(n - right, k) / C(n, k)``, which is unbiased; ``1 - (1 - right / n) ** k`` is not.
+    Chen et al. (arXiv:2107.03374), section 2.1.
     """
     if not (0 <= right <= n and 1 <= k <= n):
         raise ValueError(f"needs 0 <= right <= n and 1 <= k <= n, got {n=}, {right=}, {k=}")
