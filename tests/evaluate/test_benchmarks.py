@@ -3,12 +3,14 @@
 import json
 import zipfile
 from dataclasses import replace
+from pydoc import locate
 
 import pytest
 import yaml
 from datasets import Dataset
 from PIL import Image
 
+from sightline.evaluate import lmms_tasks
 from sightline.evaluate.frozen_rows import load_frozen, question_of
 from sightline.evaluate.protocol import FOLDER, known_benchmarks, load_protocol
 from sightline.prompts import PROMPTS, find_prompt
@@ -137,7 +139,7 @@ def test_rows_that_are_not_the_frozen_ones_are_refused(tmp_path, capsys):
     with pytest.raises(ValueError, match="cannot be unpacked"):
         load_frozen(local(protocol, root), prompt)
     (root / protocol.source.images).unlink()
-    with pytest.raises(FileNotFoundError, match="_images.zip is missing"):
+    with pytest.raises(FileNotFoundError, match=r"_images.zip is missing"):
         load_frozen(local(protocol, root), prompt)
     with pytest.raises(ValueError, match=r"row 'x': messages must be .*\['user'\]"):
         question_of({"messages": [{"role": "user", "content": "?"}]}, "x")
@@ -175,5 +177,53 @@ def test_an_unknown_benchmark_lists_the_known_ones(tmp_path):
     with pytest.raises(ValueError, match="unknown benchmark 'geo4k'; known: dynamath, geo3k, log"):
         load_protocol("geo4k")
     (tmp_path / "list.yaml").write_text("- 1")
-    with pytest.raises(ValueError, match="is no protocol .* it holds list, not a mapping"):
+    with pytest.raises(ValueError, match=r"is no protocol .* it holds list, not a mapping"):
         load_protocol(str(tmp_path / "list.yaml"))
+
+
+@pytest.mark.parametrize("name", known_benchmarks())
+def test_the_tasks_of_lmms_eval_are_the_frozen_benchmarks(name):
+    # lmms-eval's own loader reads a function's name after this tag
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_constructor("!function", lambda loader, node: locate(node.value))
+    folder = FOLDER.parent / "lmms_eval"
+    task = yaml.load((folder / f"sightline_{name}.yaml").read_text(), Loader)
+    task = yaml.load((folder / task.pop("include")).read_text(), Loader) | task
+    protocol, source = load_protocol(name), load_protocol(name).source
+    assert task["task"] == f"sightline_{name}"
+    assert task["dataset_path"] == ("parquet" if source.file.endswith("parquet") else "json")
+    url = f"hf://datasets/{source.dataset}/{source.file}"
+    assert task["dataset_kwargs"] == {"data_files": {task["test_split"]: url}}
+    assert task["lmms_eval_specific_kwargs"] == {"default": {"benchmark": name}}
+    assert task["repeats"] == protocol.decoding.n
+    assert task["generation_kwargs"] == {
+        "do_sample": True,
+        "temperature": protocol.decoding.temperature,
+        "top_p": protocol.decoding.top_p,
+        "max_new_tokens": protocol.decoding.max_new_tokens,
+        "until": [],
+    }
+    for role in ("doc_to_visual", "doc_to_text", "doc_to_target", "process_results"):
+        assert task[role] is getattr(lmms_tasks, role)
+
+
+def test_lmms_eval_asks_and_judges_as_we_do(tmp_path):
+    protocol = load_protocol("mathverse")
+    look_alike(tmp_path / "copy", protocol.source)
+    content = {**protocol.about(), "rows": 3}
+    content["source"]["dataset"] = str(tmp_path / "copy")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    told = {"benchmark": str(tmp_path / "mine.yaml")}
+    doc = Dataset.from_parquet(str(tmp_path / "copy" / protocol.source.file))[1]
+    assert lmms_tasks.doc_to_text(doc, told) == f"What is x_1?\n\n{THINK_BOXED}"
+    assert lmms_tasks.doc_to_target(doc) == "B"
+    (picture,) = lmms_tasks.doc_to_visual(doc, told)
+    assert picture.size == (40, 31) and picture.getpixel((5, 5)) == (80, 0, 0)
+    judge = lmms_tasks.process_results
+    assert judge(doc, ["\\boxed{B}"]) == {"accuracy": 1.0, "not_judged": 0.0}
+    assert judge(doc, [["\\boxed{B}", "\\boxed{C}"]]) == {"accuracy": 0.5, "not_judged": 0.0}
+    # a gold that cannot be read is not the model's fault
+    doc["messages"][1]["content"] = " "
+    assert judge(doc, ["\\boxed{B}"]) == {"accuracy": 0.0, "not_judged": 1.0}

@@ -64,8 +64,6 @@ def test_from_questions_to_a_table_a_report_and_a_comparison(in_folder, capsys):
     # the same model with the same dice
     assert "its own image: the second has +0.0 points, 95 % interval +0.0 to +0.0, over 2" in out
     assert "McNemar's exact p = 1" in out
-    assert main(["eval", "--questions", "2", *SHORT[2:], "--temperature", "0", "-o", "three"]) == 0
-    assert "different protocols" in refused(capsys, "--compare", "one", "three")
 
 
 def test_a_benchmark_of_ones_own_says_what_is_otherwise(in_folder, capsys):

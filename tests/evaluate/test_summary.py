@@ -114,11 +114,11 @@ def test_two_models_on_the_same_questions(tmp_path):
 def test_what_cannot_be_compared_is_refused(tmp_path):
     one = folder(tmp_path / "one", SAMPLES)
     other = folder(tmp_path / "other", SAMPLES, decoding={"n": 8})
-    with pytest.raises(ValueError, match="different protocols.*decoding: .*'n': 4.*'n': 8"):
+    with pytest.raises(ValueError, match=r"different protocols.*decoding: .*'n': 4.*'n': 8"):
         compare(one, other)
     assert compare(one, other, any_protocol=True)["protocols_differ_in"] == ["decoding"]
     strange = folder(tmp_path / "strange", [sample("a", 0, "matched", "7", gold="7")])
-    with pytest.raises(ValueError, match="'a' has the answer '1' in .*one and '7' in"):
+    with pytest.raises(ValueError, match=r"'a' has the answer '1' in .*one and '7' in"):
         compare(one, strange)
     apart = folder(tmp_path / "apart", [sample("z", 0, "matched", "1")])
     with pytest.raises(ValueError, match="no question under the same image in common"):

@@ -1,4 +1,4 @@
-"""How a benchmark is asked and judged, frozen in a file: the same words, rows and dice each time."""
+"""How a benchmark is asked and judged, frozen in a file: words, rows and dice."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
