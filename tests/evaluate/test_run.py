@@ -64,6 +64,13 @@ def test_another_seed_throws_other_dice_and_another_batch_size_the_same(warm, tm
     assert found["this"] == found["batch"] != found["seed"]
 
 
+def test_each_question_has_dice_of_its_own(warm, tmp_path):
+    # the same words and picture under four ids
+    rows = [{**digits.rows(1, split="heldout")[0], "id": str(number)} for number in range(4)]
+    request = planned(rows, ["true"], Decoding(n=1, max_new_tokens=12))
+    assert len({s["response"] for s in asked(warm, tmp_path, request)}) == 4
+
+
 def test_samples_of_something_else_are_left_alone(warm, tmp_path):
     asked(warm, tmp_path, planned(conditions=["true"]))
     before = (tmp_path / SAMPLES).read_bytes()

@@ -8,8 +8,6 @@ from PIL import Image
 
 from ..encoding import pictures_of
 
-CONDITIONS = ("true", "none", "other")
-
 
 def shown(row: Mapping[str, Any], condition: str, other: Mapping[str, Any] | None) -> dict:
     """The row as it is asked under `condition`.

@@ -34,7 +34,7 @@ class Plan:
         rows: the questions; a sequence of rows with `prompt`, `images` and `answer`.
         ids: theirs.
         others: per row, the one whose images it is shown under ``other``.
-        conditions: of `CONDITIONS`.
+        conditions: which image is shown: ``true``, ``none``, ``other``.
         decoding: how responses are drawn.
         seed: of the dice, together with the question's id, the condition and the sample's number.
         batch_size: responses at a time; decides the last bits of a model's numbers.
