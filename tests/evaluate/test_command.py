@@ -147,6 +147,9 @@ def test_the_prompt_that_a_model_was_trained_with(in_folder):
         found = trained_prompt(place)
         assert found is not None and found.name == name
         assert choose_prompt(place, None, None)[0] == found
+    run.write_text(json.dumps({"task": "digits", "model": "org/large"}))
+    assert choose_prompt(place, None, frozen)[0].name == "think-boxed"
+    run.write_text(json.dumps({"data": {"prompt": easy.about()}}))
     with pytest.raises(ValueError, match="--prompt easyr1-think-boxed or --prompt think-boxed"):
         choose_prompt(place, None, frozen)
     assert choose_prompt(place, "letter", frozen) == (find_prompt("letter"), easy)

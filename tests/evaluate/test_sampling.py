@@ -28,6 +28,7 @@ def chosen(uniform, probabilities, banned=(), temperature=1.0, top_p=1.0):
         (0.79, {}, 1),
         (0.81, {}, 2),
         (1 - 1e-16, {}, 2),
+        (1.0, {}, 2),  # as a product may be rounded to
         # squares 0.25, 0.09, 0.04 of 0.38: cumulative 0.658, 0.895
         (0.65, {"temperature": 0.5}, 0),
         (0.67, {"temperature": 0.5}, 1),
@@ -39,7 +40,7 @@ def chosen(uniform, probabilities, banned=(), temperature=1.0, top_p=1.0):
         (0.0, {"banned": [0]}, 1),
         (0.61, {"banned": [0]}, 2),
         # without the last: 0.625, 1, 1
-        (1 - 1e-16, {"banned": [2]}, 1),
+        (1.0, {"banned": [2]}, 1),
     ],
 )
 def test_a_token_is_where_its_number_falls(uniform, settings, token):
@@ -75,12 +76,17 @@ def test_a_response_does_not_depend_on_its_neighbours(warm):
 
 def test_what_the_checkpoint_says_of_sampling_is_not_heeded(warm, monkeypatch):
     rows = digits.rows(2, split="heldout")
-    sampled = sampled_responses(warm.model, warm.processor, rows, [1, 2], max_new_tokens=20)
+
+    def ask(temperature):
+        settings = {"temperature": temperature, "max_new_tokens": 20}
+        return sampled_responses(warm.model, warm.processor, rows, [1, 2], **settings)
+
+    found = [ask(1.0), ask(0.0)]
     config = warm.model.generation_config
     for name, value in {"repetition_penalty": 5.0, "temperature": 1e-6, "top_k": 1}.items():
         monkeypatch.setattr(config, name, value)
     monkeypatch.setattr(config, "do_sample", True)
-    assert sampled_responses(warm.model, warm.processor, rows, [1, 2], max_new_tokens=20) == sampled
+    assert [ask(1.0), ask(0.0)] == found
 
 
 def test_temperature_0_takes_the_likeliest_token(warm):

@@ -104,6 +104,7 @@ def test_two_models_on_the_same_questions(tmp_path):
     assert numbers["questions"] == 2 and numbers["left_out"] == 1
     assert numbers["difference"] == pytest.approx((1 / 2 + 0) / 2)
     # solved is more than half of the samples: a by the second alone, b, with 2 of 4, by neither
+    assert not questions(SAMPLES, "true")["b"].solved
     assert numbers["mcnemar"] == {"only_first": 0, "only_second": 1, "p": 1.0}
     lines = "\n".join(report(found))
     assert "the second has +25.0 points, 95 % interval +0.0 to +50.0, over 2 questions" in lines
