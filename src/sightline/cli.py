@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .algorithms import ALGORITHMS, algorithm_class
+from .eval_flags import add_eval
 from .flags import unknown_flag
 from .score_request import add_arguments, request_from
 
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_demo, flags=list(demo._option_string_actions))
     commands.add_parser("check", help="find what would go wrong in a run: takes train's flags")
     commands.add_parser("train", help="train any model through TRL: sightline train --help")
+    add_eval(commands)
     report = commands.add_parser(
         "report", help="write report.html into a run folder", allow_abbrev=False
     )

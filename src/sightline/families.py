@@ -175,3 +175,11 @@ def family_of(model_type: str) -> Family:
             "else a subclass with position_ids of its own"
         )
     return FAMILIES[model_type]
+
+
+def picture_tokens(config: Any) -> set[int]:
+    """Ids of the tokens that stand for picture content: one too many would shift the images."""
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    # by attribute: LLaVA's config stores them under other names, and maps these
+    ids = (getattr(config, name, None) for name in names)
+    return {token for token in ids if token is not None}

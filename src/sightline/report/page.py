@@ -25,7 +25,7 @@ from .figures import (
 from .records import Column, Response, number, read_lines, read_object, read_response
 from .thumbnails import thumbnail
 
-FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl"
+FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl", "samples.jsonl"
 SHOWN = 12  # responses
 FOLD, CUT = 400, 4_000  # tokens of one response before the rest folds, and before it is left out
 TINT_RANGE = 0.01, 10.0  # nats; fixed, so that the colours of two reports mean the same
@@ -54,8 +54,10 @@ def render(run_dir: Path) -> str:
         raise FileNotFoundError(f"{run_dir} is no run folder: it has none of {', '.join(FILES)}")
     problems: list[str] = []
     run, result = (read_object(file, problems) for file in files[:2])
-    metrics, records = (read_lines(file, problems) for file in files[2:])
-    responses = [read_response(record) for record in records]
+    metrics, records, samples = (read_lines(file, problems) for file in files[2:])
+    responses = [
+        read_response(record) for record in records or samples
+    ]  # samples: of an evaluation
     algorithm = as_object(run.get("algorithm"))
     threshold, min_range = gate(algorithm)
     template = environment().get_template("template.html")

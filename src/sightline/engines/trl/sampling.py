@@ -4,6 +4,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ...families import picture_tokens
+
 BAN = -100.0  # added to a logit: the lowest bias that vLLM's server takes, and e^-100 is none
 
 
@@ -13,10 +15,7 @@ def ban_picture_tokens(trainer: Any) -> set[int]:
     Returns:
         Their ids.
     """
-    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
-    # by attribute: LLaVA's config stores them under other names, and maps these
-    ids = (getattr(trainer.model.config, name, None) for name in names)
-    banned = {token for token in ids if token is not None}
+    banned = picture_tokens(trainer.model.config)
     asked = trainer.args.generation_kwargs or {}
     if trainer.args.use_vllm:
         trainer.vllm_generation.generation_kwargs = with_ban(asked, banned)

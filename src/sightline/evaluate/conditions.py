@@ -1,0 +1,79 @@
+"""Which image a question is asked with: its own, none, or another row's."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+from PIL import Image
+
+from ..encoding import pictures_of
+
+
+def shown(row: Mapping[str, Any], condition: str, other: Mapping[str, Any] | None) -> dict:
+    """The row as it is asked under `condition`.
+
+    ``none`` is the prompt without its images, as one would ask it of a model that has no eyes: no
+    image tokens and no markers around them. That is another thing than the view `Blind`, which
+    keeps the tokens in place and hides them from attention.
+
+    Args:
+        other: the row whose images are shown instead.
+    """
+    if condition == "none":
+        return {**row, "images": [], "image": None, "prompt": without_images(row["prompt"])}
+    if condition == "other":
+        assert other is not None, "there must be another row to take images from"
+        return {**row, "images": pictures_of(other), "image": None}
+    return dict(row)
+
+
+def without_images(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The messages without image parts, and without the blanks that set them off."""
+    messages = []
+    for message in prompt:
+        content = message["content"]
+        if not isinstance(content, str):
+            texts = [part["text"] for part in content if part["type"] == "text"]
+            content = "".join(texts)
+            content = content.lstrip() if len(texts) < len(message["content"]) else content
+        messages.append({**message, "content": content})
+    return messages
+
+
+def other_rows(digests: Sequence[tuple[bytes, ...]]) -> list[int | None]:
+    """For each row, the one whose images it is shown under ``other``; None if it has no image.
+
+    The first row, counted from half of the data away, with as many images of which none is its
+    own. Half away, because benchmarks put versions of one question, drawn alike, next to each
+    other.
+
+    Args:
+        digests: of each row's images.
+
+    Raises:
+        ValueError: a row has no such other.
+    """
+    n = len(digests)
+    found: list[int | None] = []
+    for row, own in enumerate(digests):
+        candidates = ((row + n // 2 + step) % n for step in range(n))
+        fitting = (
+            other
+            for other in candidates
+            if len(digests[other]) == len(own) and not set(digests[other]) & set(own)
+        )
+        chosen = next(fitting, None) if own else None
+        if own and chosen is None:
+            raise ValueError(
+                f"row {row} has {len(own)} images, and no other row has as many that differ from "
+                "them: leave out --image other"
+            )
+        found.append(chosen)
+    return found
+
+
+def digest(pictures: Sequence[Image.Image]) -> tuple[bytes, ...]:
+    """One hash per picture, of its size and pixels."""
+    return tuple(
+        blake2b(repr(p.size).encode() + p.tobytes(), digest_size=16).digest() for p in pictures
+    )
