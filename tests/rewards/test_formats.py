@@ -20,6 +20,10 @@ def test_exact_answer_refuses_columns_of_another_length():
     [
         ("<think> a </think> \\boxed{1}", 1.0),
         ("<think> a\nb </think>\n\\boxed{1}\n", 1.0),
+        ("<think> a </think> \\boxed{ \\frac{1}{2} }", 1.0),
+        ("<think> a </think> \\boxed{1} \\boxed{2}", 0.0),
+        ("<think> a </think> \\boxed{1}, {2}", 0.0),
+        ("<think> a </think> \\boxed{1", 0.0),
         ("<think> a </think> \\boxed{}", 0.0),
         ("<think> a \\boxed{1}", 0.0),
         ("a </think> \\boxed{1}", 0.0),

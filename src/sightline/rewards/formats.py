@@ -11,7 +11,7 @@ THINK_BOXED = (
     "You first think through the reasoning process as an internal monologue, enclosed within "
     "<think> </think> tags. Then, provide your final answer enclosed within \\boxed{}."
 )
-FORMAT = re.compile(r"\s*<think>.*?</think>\s*\\boxed\{[^{}]+\}\s*", re.DOTALL)
+FORMAT = re.compile(r"\s*<think>.*?</think>\s*(\\boxed\{(.+)\})\s*", re.DOTALL)
 
 
 def exact_answer(completions: Sequence[Any], answer: Sequence[str], **columns: Any) -> list[float]:
@@ -27,7 +27,9 @@ def think_format(completions: Sequence[Any], **columns: Any) -> list[float]:
 
     The format half of PGPO's reward (arXiv:2604.01840, sec. 5.1).
     """
-    return [float(FORMAT.fullmatch(text_of(c)) is not None) for c in completions]
+    found = [FORMAT.fullmatch(text_of(completion)) for completion in completions]
+    # the first brace must close with the last: one box, whatever braces are inside of it
+    return [float(match is not None and boxed(match[1]) == match[2].strip()) for match in found]
 
 
 def text_of(completion: str | Sequence[dict]) -> str:
