@@ -41,6 +41,7 @@ def seed():
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)  # commands, which tests run in their own process, set it
     return 0
 
 

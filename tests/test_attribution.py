@@ -73,7 +73,7 @@ def test_only_the_cell_that_matters_moves_the_score(tiny, row, monkeypatch):
     def bright(model, responses, views, **options):
         from sightline.families import _unfold
 
-        tensors = responses._flat()
+        tensors = responses._flat
         values = [
             (_unfold(pixels, grid[0].tolist(), 8, 2) * stds + means)[:, 16:32, 32:48].mean()
             for pixels, grid in zip(tensors["pixel_values"], tensors["image_grid_thw"], strict=True)

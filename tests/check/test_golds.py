@@ -77,8 +77,8 @@ def test_golds_that_are_alike_are_not_told_apart():
 
 
 def test_golds_that_keep_the_right_answer_from_the_format_reward():
-    assert found(well_formed(rows("12", "3 cm"), "boxed-last")) == (OK, [])
-    findings = well_formed(rows("12", "\\frac{1}{2}"), "boxed-last")
+    assert found(well_formed(rows("12", "\\frac{1}{2}"), "boxed-last")) == (OK, [])
+    findings = well_formed(rows("12", "{1"), "boxed-last")
     assert found(findings) == (WARNING, ["r1"])
 
 

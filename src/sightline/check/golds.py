@@ -110,14 +110,14 @@ def shuffled(rows: list[Facts], judge: Judge, extractor: str | None) -> list[Fin
 
 
 def well_formed(rows: list[Facts], extractor: str | None) -> list[Finding]:
-    """Golds that keep a right answer from the format reward: it wants no braces in the box."""
+    """Golds that keep a right answer from the format reward: whose braces do not close."""
     rewards = think_format([rendered(row.gold, extractor, thinks=True) for row in rows])
     found = [
         Finding(
             WARNING,
             "golds.format",
             f"its gold {row.gold[:80]!r} in a box does not earn the format reward",
-            "write it without braces, or reward accuracy only: --reward_weights 1 0",
+            "close its braces, or reward accuracy only: --reward_weights 1 0",
             row.id,
         )
         for row, reward in zip(rows, rewards, strict=True)
