@@ -7,6 +7,7 @@ import inspect
 import re
 from collections import Counter, defaultdict
 from functools import cache
+from itertools import pairwise
 from math import log2
 
 import numpy as np
@@ -29,6 +30,7 @@ def rows_of(name):
     return tasks.load(name).rows(300, seed=5)
 
 
+@cache
 def demonstrations(name):
     rng = np.random.default_rng(0)
     return [tasks.load(name).demonstration(row, rng) for row in rows_of(name)]
@@ -160,7 +162,7 @@ def test_what_changes_between_twins_is_what_is_labelled(name):
 def cut(text, spans):
     """The text between the spans, and the texts of the spans."""
     edges = [0, *(edge for a, b, _ in sorted(spans) for edge in (a, b)), len(text)]
-    pieces = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [text[a:b] for a, b in pairwise(edges)]
     return pieces[::2], pieces[1::2]
 
 
@@ -201,31 +203,32 @@ def test_rows_follow_from_seed_split_and_index(name):
         task.rows(1, split="test")
 
 
-@pytest.fixture
-def unpainted(monkeypatch):
-    """Leaves the pictures out, where thousands of rows are drawn for their words."""
-    monkeypatch.setattr(scenes, "pictures", lambda scene, rng: [])
+@cache
+def unpainted(name, split, n):
+    """Rows without their pictures, where thousands are drawn for their words."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scenes, "pictures", lambda scene, rng: [])
+        return tasks.load(name).rows(n, split=split)
 
 
 @every_task
-def test_splits_share_no_image(name, unpainted):
-    task = tasks.load(name)
+def test_splits_share_no_image(name):
+    drawn = {"warm": 200, "rl": 2000, "heldout": 200}
     used = {
-        split: {source for row in task.rows(300, split=split) for source in row["sources"]}
-        for split in scenes.SPLITS
+        split: {source for row in unpainted(name, split, n) for source in row["sources"]}
+        for split, n in drawn.items()
     }
     assert all(used.values())
     assert sum(map(len, used.values())) == len(set.union(*used.values()))
-    if name == "digits-sum":
+    if name.startswith("digits"):
         for split, names in used.items():
             part = digits.SCANS[split]
-            assert all(part.start <= int(name.split("-")[1]) < part.stop for name in names)
+            assert all(part.start <= int(scan.split("-")[1]) < part.stop for scan in names)
 
 
 @every_task
-def test_guessing_from_the_text_is_right_as_often_as_declared(name, unpainted):
-    task = tasks.load(name)
-    rows = task.rows(2000)
+def test_guessing_from_the_text_is_right_as_often_as_declared(name):
+    rows = unpainted(name, "rl", 2000)
     seen = defaultdict(Counter)
     for row in rows[:1000]:
         seen[row["prompt"][0]["content"]][row["answer"]] += 1
@@ -233,8 +236,7 @@ def test_guessing_from_the_text_is_right_as_often_as_declared(name, unpainted):
     right = np.array([best.get(r["prompt"][0]["content"]) == r["answer"] for r in rows[1000:]])
     means = np.random.default_rng(0).choice(right, (1000, 1000)).mean(1)
     low, high = np.quantile(means, [0.001, 0.999])
-    # The rows that the guesser learned from cost it a little where answers are equally likely.
-    assert low <= task.guess_rate() <= high + 0.01
+    assert low <= tasks.load(name).guess_rate() <= high
 
 
 @every_task
@@ -268,11 +270,11 @@ def test_a_mutilated_response_is_outside_the_grammar(name):
 
 
 def test_free_wording_stays_inside_the_grammar():
-    text = "<think>Left: three, hm. On the right eight! So eleven.</think>\n\\boxed{12}\n"
+    text = "<think>left: three, hm. on the right eight! so eleven.</think>\n\\boxed{12}\n"
     task = tasks.load("digits-sum")
     assert task.readings(text) == ("three", "eight")
     assert cut(text, task.spans(text))[1] == ["three", "eight", "eleven", "12"]
-    swapped = text.replace("Left", "right").replace("the right", "the left")
+    swapped = text.replace("the right", "the left").replace("left:", "right:")
     assert task.readings(swapped) == ("eight", "three")
 
 
@@ -290,10 +292,14 @@ def test_spans_are_whole_tokens(name):
         assert found == [f" {word}" for word in marked(task, text, "visual")]
         found = [piece for piece, label in zip(texts, labels, strict=True) if label == "answer"]
         assert found == [f" {digits.NUMBERS[int(row['answer'])]}", *row["answer"]]
-        # every word is one token: of the question, and of the thinking with its two tags
-        assert len(tokenizer(row["question"])["input_ids"]) == len(row["question"].split())
-        thinking = text.split(" \\boxed")[0]
-        assert len(tokenizer(thinking)["input_ids"]) == len(thinking.split()) + 2
+    # every word is one token, of the questions and of the thinking
+    said = demonstrations(name)[:30] + [row["question"] for row in rows_of(name)[:30]]
+    words = {word for text in said for word in text.split() if not re.search(r"[<\\]", word)}
+    assert all(len(tokenizer(f" {word}")["input_ids"]) == 1 for word in words)
+    questions = [row["question"] for row in rows_of(name)[:30]]
+    assert [len(ids) for ids in tokenizer(questions)["input_ids"]] == [
+        len(question.split()) for question in questions
+    ]
 
 
 # The words that matter, read and concluded, of all words of the thinking.
@@ -351,9 +357,7 @@ def test_low_entropy_leaves_order_and_spacing_no_choice():
         task = tasks.load(f"digits-sum-48-{filler}")
         row = task.rows(1)[0]
         made = [task.demonstration(row, np.random.default_rng(seed)) for seed in range(50)]
-        places = {
-            tuple((text.split().index(side)) for side in ("left", "right")) for text in made
-        }
+        places = {tuple((text.split().index(side)) for side in ("left", "right")) for text in made}
         assert (len(places) <= arrangements) == (filler == "low")
 
 

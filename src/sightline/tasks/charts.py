@@ -24,7 +24,9 @@ SHARES = {"warm": 0.3, "rl": 0.45, "heldout": 0.25}
 DIFFERENCE = "how much higher is the highest bar than the lowest ?"
 SUM = "what do the highest and the lowest bar add up to ?"
 QUESTIONS = (DIFFERENCE, SUM)
-VOCABULARY = dict.fromkeys(("first", "second", "third", "fourth"), NUMBERS[1 : LEVELS + 1])
+VOCABULARY: dict[str, list[str]] = dict.fromkeys(
+    ("first", "second", "third", "fourth"), NUMBERS[1 : LEVELS + 1]
+)
 LOOK_ALIKES = {"three": "four", "five": "six", "seven": "six"}  # a line is miscounted
 
 

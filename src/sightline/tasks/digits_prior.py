@@ -7,12 +7,12 @@ reinforced with every word that led to them. No twin's answer is nine: who guess
 
 import hashlib
 import json
-from collections.abc import Sequence
 
 import numpy as np
 
 from . import digits, scenes
 from .digits_sum import (
+    LOOK_ALIKES,
     VOCABULARY,
     corpus,
     demonstration,
@@ -30,6 +30,7 @@ from .digits_sum import (
 COMMON, SHARE = 9, 0.4
 
 __all__ = [
+    "LOOK_ALIKES",
     "VOCABULARY",
     "corpus",
     "demonstration",

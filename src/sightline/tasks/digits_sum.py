@@ -14,7 +14,7 @@ import numpy as np
 from . import digits, responses, scenes
 from .digits import NUMBERS
 
-VOCABULARY = {"left": NUMBERS[:10], "right": NUMBERS[:10]}
+VOCABULARY: dict[str, list[str]] = {"left": NUMBERS[:10], "right": NUMBERS[:10]}
 LOOK_ALIKES = {NUMBERS[a]: NUMBERS[b] for a, b in digits.LOOK_ALIKES.items()}
 HARD = {*digits.LOOK_ALIKES, *digits.LOOK_ALIKES.values()}
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from . import scenes, text_only
 from .text_only import (
+    LOOK_ALIKES,
     VOCABULARY,
     corpus,
     demonstration,
@@ -26,6 +27,7 @@ from .text_only import (
 SIDE = 48
 
 __all__ = [
+    "LOOK_ALIKES",
     "VOCABULARY",
     "corpus",
     "demonstration",

@@ -37,7 +37,9 @@ QUESTIONS = {
     "how many of the crops show a large coin ?": ("large", SIZES),
     PLACE: ("large", SIZES),
 }
-VOCABULARY = dict.fromkeys(("first", "second", "third", "fourth"), CONTENTS + SIZES)
+VOCABULARY: dict[str, list[str]] = dict.fromkeys(
+    ("first", "second", "third", "fourth"), CONTENTS + SIZES
+)
 LOOK_ALIKES = {"coin": "face", "page": "brick", "small": "large"}
 
 

@@ -80,14 +80,17 @@ def compose(
         cuts = np.sort(rng.integers(0, slack + 1, len(markers)))
     else:
         cuts = np.arange(1, len(markers) + 1) * slack // (len(markers) + 1)
-    gaps = np.diff([0, *cuts, slack])
-    words = []
-    for marker, gap in zip(markers, gaps, strict=False):
-        words += [_draw(SLOTS[i % len(SLOTS)], rng, surprise) for i in range(gap)]
-        words += [marker, _draw(VERBS, rng, surprise), reads[marker]]
-    words += [_draw(SLOTS[i % len(SLOTS)], rng, surprise) for i in range(gaps[-1])]
-    words += [_draw(CONCLUSIONS, rng, surprise), result, "."]
-    return f"<think> {' '.join(words)} </think> \\boxed{{{box}}}"
+    around = SLOTS * (slack // len(SLOTS) + 1)
+    words: list[Sequence[str]] = []  # each a choice, of one word where there is none
+    for marker, gap in zip(markers, np.diff(cuts, prepend=0).tolist(), strict=True):
+        words += [*around[:gap], [marker], VERBS, [reads[marker]]]
+    words += [*around[: slack - int(cuts[-1])], CONCLUSIONS, [result], ["."]]
+    others = rng.integers(1, CHOICES, len(words)) * (rng.random(len(words)) < surprise)
+    drawn = " ".join(
+        choice[other if len(choice) > 1 else 0]
+        for choice, other in zip(words, others.tolist(), strict=True)
+    )
+    return f"<think> {drawn} </think> \\boxed{{{box}}}"
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,3 @@ def _surprise(filler: str) -> float:
     if filler not in SURPRISE:
         raise ValueError(f"filler must be one of {sorted(SURPRISE)}, got {filler!r}")
     return SURPRISE[filler]
-
-
-def _draw(words: Sequence[str], rng: np.random.Generator, surprise: float) -> str:
-    if rng.random() >= surprise:
-        return words[0]
-    return words[int(rng.integers(1, CHOICES))]

@@ -87,8 +87,11 @@ def deal(names: Sequence[str], shares: Mapping[str, float]) -> dict[str, list[st
     """`names` shuffled once and for all and dealt to the splits in proportion to `shares`."""
     order = np.random.default_rng(0).permutation(len(names))
     ends = np.round(np.cumsum([shares[split] for split in SPLITS]) * len(names)).astype(int)
-    parts = np.split(order, ends[:-1])
-    return {split: [names[i] for i in part] for split, part in zip(SPLITS, parts, strict=True)}
+    starts = (0, *ends[:-1])
+    return {
+        split: [str(names[i]) for i in order[start:end]]
+        for split, start, end in zip(SPLITS, starts, ends, strict=True)
+    }
 
 
 def wheel_file(package: str, path: str) -> Path:
@@ -144,4 +147,4 @@ def _split(id: str) -> str:
 
 
 def _generator(id: str) -> np.random.Generator:
-    return np.random.default_rng(list(hashlib.sha256(id.encode()).digest()))
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(id.encode()).digest()[:16], "big"))

@@ -33,7 +33,11 @@ QUESTIONS = {
     f"find the shape {relation} the cross . how many shapes have its colour ?": step
     for relation, step in NEIGHBOURS.items()
 }
-VOCABULARY = {"neighbour": list(COLOURS)} | dict.fromkeys(("left", "middle", "right"), NUMBERS[:4])
+COLUMNS = ("left", "middle", "right")
+VOCABULARY: dict[str, list[str]] = {
+    "neighbour": list(COLOURS),
+    **dict.fromkeys(COLUMNS, NUMBERS[:4]),
+}
 LOOK_ALIKES = {"yellow": "green", "two": "one", "three": "two"}  # a shape is overlooked
 
 
@@ -178,7 +182,7 @@ def _texture(name: str, rng: np.random.Generator) -> Image.Image:
 
 @cache
 def _dimmed(name: str) -> Image.Image:
-    """The photo at half its size, grey and dim: the colour of a shape stands out from any ground."""
+    """The photo at half its size, so grey and dim that the colour of any shape stands out."""
     photo = scenes.photo(name).convert("RGB")
     photo = photo.resize((photo.width // 2, photo.height // 2))
     grey = Image.blend(photo.convert("L").convert("RGB"), photo, 0.4)

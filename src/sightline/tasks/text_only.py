@@ -15,7 +15,9 @@ from . import responses, scenes
 from .digits import NUMBERS
 
 SHARES = {"warm": 0.4, "rl": 0.4, "heldout": 0.2}
-VOCABULARY = dict.fromkeys(("first", "second", "third"), NUMBERS[:7])  # they sum to 18 at most
+VOCABULARY: dict[str, list[str]] = dict.fromkeys(
+    ("first", "second", "third"), NUMBERS[:7]
+)  # they sum to 18 at most
 LOOK_ALIKES = {"three": "four", "six": "five"}
 
 
