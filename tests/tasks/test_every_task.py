@@ -9,12 +9,14 @@ from collections import Counter, defaultdict
 from functools import cache
 from itertools import pairwise
 from math import log2
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sightline import tasks
-from sightline.tasks import charts, digits, photos, responses, scenes, shapes
+from sightline.tasks import charts, digits, photos, responses, scenes, shapes, text_only
 from sightline.token_labels import label_tokens, token_texts
 
 NAMES = [name for name in tasks.NAMES if name != "digits"]
@@ -361,6 +363,36 @@ def test_low_entropy_leaves_order_and_spacing_no_choice():
         assert (len(places) <= arrangements) == (filler == "low")
 
 
+def test_the_colour_comes_before_the_counts():
+    orders = {
+        tuple(re.findall(r"\b(neighbour|left|middle|right)\b", text))
+        for text in demonstrations("shapes")
+    }
+    assert {order[0] for order in orders} == {"neighbour"}
+    assert len(orders) == 6  # of three columns
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "source", "other"),
+    [
+        ("digits-sum", digits, "load_scans", lambda: (np.zeros((2, 8, 8)), np.zeros(2))),
+        ("digits-prior", digits, "load_scans", lambda: (np.zeros((2, 8, 8)), np.zeros(2))),
+        ("shapes", scenes, "photo", lambda name: Image.new("RGB", (9, 9))),
+        ("charts", charts, "_blocks", lambda: {"stocks-0": np.zeros((1, 25))}),
+        ("photos", photos, "_crops", lambda: {"rl": {"face": {"face-0": np.zeros((2, 2))}}}),
+        ("text-only", text_only, "_dealt", lambda: {"rl": ["what is the sum of one ?"]}),
+        ("irrelevant", text_only, "_dealt", lambda: {"rl": ["what is the sum of one ?"]}),
+    ],
+)
+def test_a_fingerprint_follows_data_and_settings(name, module, source, other, monkeypatch):
+    task = tasks.load(name)
+    prints = [task.fingerprint(), task.fingerprint(length=96), task.fingerprint(filler="low")]
+    assert task.fingerprint(length=48, filler="free") == prints[0]
+    monkeypatch.setattr(module, source, other)
+    prints.append(task.fingerprint())
+    assert len(set(prints)) == 4
+
+
 def test_filler_says_nothing():
     slots = [*responses.SLOTS, responses.VERBS, responses.CONCLUSIONS]
     assert {len(words) for words in slots} == {responses.CHOICES}
@@ -444,3 +476,24 @@ def test_photos_are_dealt_so_that_every_split_can_ask_everything():
         assert all(len(part[word]) >= 2 for word in ("face", "coin", "brick", "page"))
         assert all(len(part[word]) >= 2 for word in ("large", "small"))
         assert part["coin"].keys() >= part["large"].keys() | part["small"].keys()
+
+
+def test_the_page_about_tasks_runs_as_shown(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(compile(script, "tasks.md", "exec"), {})
+    *labels, last = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in labels] == ["visual", "visual", "answer", "answer"]
+    assert last.endswith(f"so {labels[-1].split()[1]}")
+    for name in (*tasks.NAMES, *(n for n in tasks.VARIANTS if n in page)):
+        assert f"`{name}`" in page
+    # the images that each split is said to hold
+    sizes = {split: sum(map(len, parts)) for split, parts in blocks_by_split().items()}
+    assert f"| {' / '.join(str(sizes[split]) for split in scenes.SPLITS)} blocks of 25" in page
+    kinds = ("face", "coin", "brick", "page")
+    sizes = [sum(len(part[kind]) for kind in kinds) for part in photos._crops().values()]
+    assert f"| {' / '.join(map(str, sizes))} images or blocks" in page
+
+
+def blocks_by_split():
+    return {split: [parts[split] for parts in charts._dealt().values()] for split in scenes.SPLITS}

@@ -26,7 +26,9 @@ COINS = [
     *[(179, 217, 25, 63), (179, 217, 135, 174), (233, 288, 18, 75), (236, 288, 144, 201)],
     *[(239, 288, 276, 327), (240, 288, 219, 269), (245, 287, 92, 136), (248, 289, 335, 381)],
 ]
-LARGE, SMALL = 50, 44  # pixels across, at least and at most; those between are no coin to compare
+# Pixels across, at least and at most, before all are scaled alike: a large coin fills three
+# quarters of its crop. Those between are coins, but their size is not asked.
+LARGE, SMALL, GROUND = 50, 41, 67
 CONTENTS = ["face", "coin", "brick", "page"]
 SIZES = ["large", "small", "none"]
 PLACE = "in which crop from the left is the only large coin ?"
@@ -197,8 +199,8 @@ def _coins(size: str) -> dict[str, np.ndarray]:
         across = max(bottom - top, right - left)
         if size == ("large" if across >= LARGE else "small" if across <= SMALL else "middling"):
             coin = scenes.photo("coins.png").crop((left - 1, top - 1, right + 1, bottom + 1))
-            ground = Image.new("L", (70, 70), coin.getpixel((0, 0)))
-            ground.paste(coin, ((70 - coin.width) // 2, (70 - coin.height) // 2))
+            ground = Image.new("L", (GROUND, GROUND), coin.getpixel((0, 0)))
+            ground.paste(coin, ((GROUND - coin.width) // 2, (GROUND - coin.height) // 2))
             found[f"coin-{i}"] = _tile(ground)
     return found
 
