@@ -141,6 +141,35 @@ def test_what_is_read_and_concluded_is_true(name):
     assert len({row["difficulty"] for row in rows_of(name)}) > 1
 
 
+def test_crops_show_what_their_names_say():
+    def normalised(tile):
+        pixels = tile[:, 1:-1].astype(float).ravel()  # without the lines between the crops
+        return (pixels - pixels.mean()) / (pixels.std() + 1e-9)
+
+    named = {name: crop for part in photos._crops()["rl"].values() for name, crop in part.items()}
+    known = np.array([[normalised(crop), normalised(crop[:, ::-1])] for crop in named.values()])
+    for row in rows_of("photos"):
+        picture = np.asarray(row["images"][0].convert("L"))
+        for place, name in enumerate(row["sources"]):
+            seen = normalised(picture[:, 32 * place : 32 * place + 32])
+            closest = (known @ seen).max(1).argmax()
+            assert list(named)[closest] == name
+
+
+@pytest.mark.parametrize("name", ["digits-sum", "digits-prior"])
+def test_the_scans_painted_are_those_named(name, monkeypatch):
+    painted = []
+
+    def paint(scans, rng):
+        painted.append(scans)
+        return Image.new("RGB", (9, 9))
+
+    monkeypatch.setattr(digits, "paint_scene", paint)
+    for row, scans in zip(tasks.load(name).rows(20), painted, strict=True):
+        chosen = [int(source.removeprefix("scan-")) for source in row["sources"]]
+        np.testing.assert_array_equal(scans, digits.load_scans()[0][chosen])
+
+
 @every_picture_task
 def test_what_changes_between_twins_is_what_is_labelled(name):
     task = tasks.load(name)
@@ -257,6 +286,7 @@ def test_a_mutilated_response_is_outside_the_grammar(name):
         "a number in between": text.replace(clause, clause + " five"),
         "no conclusion": text.replace(f" {result} .", " ."),
         "two conclusions": text.replace(f" {result} .", f" {result} {result} ."),
+        "a marker for a conclusion": text.replace(f" {result} .", f" {marker} ."),
         "thinking never ends": text.replace(" </think>", ""),
         "no box": text.replace(f"\\boxed{{{box}}}", box),
         "words in the box": text.replace(f"{{{box}}}", "{some}"),
