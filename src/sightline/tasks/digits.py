@@ -139,7 +139,7 @@ def reading_accuracy(rows: Sequence[dict], responses: Sequence[str]) -> float:
 
 def fingerprint() -> str:
     """SHA-256 of the scans in the order the splits cut them."""
-    scans, labels = _scans()
+    scans, labels = load_scans()
     return hashlib.sha256(scans.tobytes() + labels.tobytes()).hexdigest()
 
 
@@ -168,20 +168,20 @@ def _parse(response: str) -> re.Match[str] | None:
 def _row(split: str, seed: int, index: int, instruction: str) -> dict:
     # A generator per row, keyed by what names it: a row does not depend on how many are drawn.
     rng = np.random.default_rng([list(SCANS).index(split), seed, index])
-    scans, labels = _scans()
+    scans, labels = load_scans()
     chosen = rng.choice(np.arange(len(labels))[SCANS[split]], size=2, replace=False)
     a, b = (int(labels[i]) for i in chosen)
     return {
         "id": f"digits-{split}-{seed}-{index:05d}",
         "prompt": [{"role": "user", "content": "\n\n".join(filter(None, [QUESTION, instruction]))}],
-        "images": [_scene(scans[chosen], rng)],
+        "images": [paint_scene(scans[chosen], rng)],
         "answer": str(a + b),
         "digits": [a, b],
     }
 
 
 @cache
-def _scans() -> tuple[np.ndarray, np.ndarray]:
+def load_scans() -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -194,7 +194,7 @@ def _scans() -> tuple[np.ndarray, np.ndarray]:
     return data.images[order] / 16, data.target[order]
 
 
-def _scene(scans: Sequence[np.ndarray] | np.ndarray, rng: np.random.Generator) -> Image.Image:
+def paint_scene(scans: Sequence[np.ndarray] | np.ndarray, rng: np.random.Generator) -> Image.Image:
     """Left and right scan at random size and place, on a tinted, sloping, noisy ground."""
     ink = np.zeros((HEIGHT, WIDTH))
     for half, scan in enumerate(scans):
