@@ -1,7 +1,7 @@
 """Token records -> one self-contained HTML file, with its figures and tables as files.
 
-``runs`` reads run folders by way of ``records``; each file of ``panels`` counts and draws one panel,
-and the template of the same name is what it looks like; ``page`` puts them together.
+``runs`` reads run folders by way of ``records``; each file of ``panels`` counts and draws one
+panel, and the template of the same name is what it looks like; ``page`` puts them together.
 A report is made from files alone: nothing here imports an engine or a model.
 """
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from .drawing import COLOURS, Drawing, drawing, inline_svg
-from .formats import plain
+from .formats import nats, plain
 
 Interval = tuple[float, float | None, float | None]  # a value and the ends of its interval
 LINES = (  # of several lines: colour and dashes, so that colour is not the only sign
@@ -28,13 +28,13 @@ def bars(
         axes = figure.subplots()
         for height, (title, (value, low, high)) in enumerate(rows.items()):
             (bar,) = axes.barh(height, value, height=0.6, color=COLOURS["accent"])
-            tip = f"{quiet(title)}: {plain(value, 3)}{unit}"
+            tip = f"{quiet(title)}: {nats(value)}{unit}"
             if low is not None and high is not None:
-                tip += f", 95 % interval {plain(low, 3)} to {plain(high, 3)}"
+                tip += f", 95 % interval {nats(low)} to {nats(high)}"
                 axes.plot([low, high], [height, height], lw=1.4, color=COLOURS["ink"])
             bar.set_gid(f"tip:{tip}")
             axes.annotate(
-                plain(value, 3),
+                nats(value),
                 (max(value, high or 0.0), height),
                 (4, 0),
                 textcoords="offset points",
@@ -74,20 +74,21 @@ def lines(
                 if low is not None and high is not None
             ]
             if known:
-                axes.fill_between(*zip(*known, strict=True), color=colour, alpha=0.16, lw=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5, min_n_ticks=2))
+                at, below, above = map(list, zip(*known, strict=True))
+                axes.fill_between(at, below, above, color=colour, alpha=0.16, lw=0)
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.yaxis.set_major_locator(MaxNLocator(4, min_n_ticks=2))
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         if legend and len(series) > 1:
-            axes.legend(frameon=False, fontsize=8, ncols=3)
+            axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
         return inline_svg(figure, name, description)
 
 
 def counts(
     name: str, description: str, groups: Mapping[str, Sequence[float]], label: str
 ) -> Drawing:
-    """Histograms of named groups on shared bins, one below the other, a dashed line at each mean."""
+    """Histograms of named groups on shared bins, one below the other; dashed: their means."""
     known = np.concatenate([np.asarray(group, dtype=float) for group in groups.values()])
     edges = np.linspace(min(0.0, known.min()), known.max() or 1.0, 31)
     with drawing(5.2, 0.5 + 1.05 * len(groups)) as figure:
@@ -101,7 +102,9 @@ def counts(
             drawn = axes.bar(edges[filled], found[filled], width, align="edge", color=colour)
             for bar, index in zip(drawn, filled, strict=True):
                 low, high = edges[index : index + 2]
-                bar.set_gid(f"tip:{plain(float(low), 3)} to {plain(float(high), 3)}: {found[index]}")
+                bar.set_gid(
+                    f"tip:{plain(float(low), 3)} to {plain(float(high), 3)}: {found[index]}"
+                )
             axes.axvline(float(np.mean(group)), color=COLOURS["ink"], ls="--", lw=1)
             axes.set_title(quiet(title), loc="left", fontsize=9)
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True, min_n_ticks=2))
@@ -110,7 +113,10 @@ def counts(
 
 
 def density(
-    name: str, description: str, points: tuple[Sequence[float], Sequence[float]], labels: tuple[str, str]
+    name: str,
+    description: str,
+    points: tuple[Sequence[float], Sequence[float]],
+    labels: tuple[str, str],
 ) -> Drawing:
     """Counts of points on two log axes from 0.0001 to 30 nats; the dashed line is equality."""
     edges = np.logspace(-4, 1.5, 34)
@@ -136,7 +142,7 @@ def density(
 
 
 def log_axes(axes: Axes) -> None:
-    ticks = [0.0001, 0.001, 0.01, 0.1, 1, 10]
+    ticks = [0.0001, 0.01, 1]
     for axis in (axes.xaxis, axes.yaxis):
         axis.axes.set_xscale("log") if axis is axes.xaxis else axis.axes.set_yscale("log")
         axis.set_major_locator(LogLocator(numticks=12))

@@ -49,8 +49,8 @@ STYLE: dict[Any, Any] = {
     "ytick.minor.size": 0,
     "hatch.linewidth": 0.8,
 }
-NOTHING = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-FORMATS: dict[str, dict[str, None]] = {  # metadata left out: dates and versions change the bytes
+NOTHING: dict[Any, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+FORMATS: dict[str, dict[Any, Any]] = {  # metadata left out: dates and versions change the bytes
     "svg": NOTHING,
     "pdf": dict.fromkeys(("CreationDate", "Creator", "Producer")),
     "png": {"Software": None},

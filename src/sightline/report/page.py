@@ -106,7 +106,9 @@ def totals(run: Run) -> dict[str, Any]:
         "views": sorted({name for r in responses for name in r.view_names}),
         "versions": as_object(run.about.get("versions")),
         "not_scored": Counter(r.not_scored for r in responses if r.not_scored),
-        "gaps": sum(len(r.dependency) - len(r.finite_dependency) for r in responses if r.dependency),
+        "gaps": sum(
+            len(r.dependency) - len(r.finite_dependency) for r in responses if r.dependency
+        ),
         "dropped": Counter(name for r in responses for name in r.dropped if name != "dependency"),
     }
 
@@ -139,6 +141,6 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for name in ("counted", "percent", "plain", "pretty", "shorten", "signed", "visible"):
+    for name in ("counted", "nats", "percent", "plain", "pretty", "shorten", "signed", "visible"):
         jinja.filters[name] = getattr(formats, name)
     return jinja

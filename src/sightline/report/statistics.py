@@ -1,9 +1,10 @@
-"""The statistics of the panels. Whatever is drawn at random has a fixed seed: same input, same bytes.
+"""The statistics of the panels; what is drawn at random has a fixed seed: same input, same bytes.
 
 Intervals resample responses and not tokens: the tokens of one response are not independent.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,19 +28,32 @@ def ranks(values: ArrayLike) -> Floats:
     return (last - (count - 1) / 2)[place]
 
 
-def auroc(scores: ArrayLike, positive: ArrayLike) -> float | None:
-    """Chance that a positive outranks a negative, ties counting half; None without both."""
-    mask = np.asarray(positive, dtype=bool)
-    n_positive, n_negative = int(mask.sum()), int((~mask).sum())
-    if not n_positive or not n_negative:
-        return None
-    above = ranks(scores)[mask].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
+def auroc(scores: ArrayLike, positive: ArrayLike, weights: ArrayLike | None = None) -> float | None:
+    """Chance that a positive outranks a negative, ties counting half; None without both.
+
+    Args:
+        weights: how often each score counts.
+    """
+    _, place = np.unique(np.asarray(scores), return_inverse=True)
+    return area_of_places(place, np.asarray(positive, dtype=bool), weights)
 
 
-def cliffs_delta(ones: Sequence[float], others: Sequence[float]) -> float | None:
+def area_of_places(
+    place: NDArray[np.int64], positive: NDArray[np.bool_], weights: ArrayLike | None = None
+) -> float | None:
+    """``auroc`` of scores that are already places from 0, equal ones sharing theirs."""
+    counted = np.ones(len(place)) if weights is None else np.asarray(weights, dtype=float)
+    ones, others = (
+        np.bincount(place, counted * side, minlength=1) for side in (positive, ~positive)
+    )
+    pairs = ones.sum() * others.sum()
+    return float((ones * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else None
+
+
+def cliffs_delta(ones: ArrayLike, others: ArrayLike) -> float | None:
     """P(one > other) - P(one < other), from -1 to 1; None if either group is empty."""
-    area = auroc([*ones, *others], [True] * len(ones) + [False] * len(others))
+    values = [np.asarray(group, dtype=float) for group in (ones, others)]
+    area = auroc(np.concatenate(values), np.repeat([True, False], [len(v) for v in values]))
     return None if area is None else 2 * area - 1
 
 
@@ -60,18 +74,24 @@ def precision_at(scores: ArrayLike, positive: ArrayLike, k: int) -> float:
     return float((mask[inside].sum() + room * mask[tied].mean()) / k)
 
 
+@cache
+def drawn(count: int) -> Floats:
+    """How often each of ``count`` units is drawn, ``(DRAWS, count)``: with replacement."""
+    random = np.random.default_rng(0)
+    return random.multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)
+
+
 def bootstrap(
-    statistic: Callable[[NDArray[np.int64]], float | None], count: int, draws: int = DRAWS
+    statistic: Callable[[Floats], float | None], count: int, draws: int = DRAWS
 ) -> tuple[float | None, float | None]:
-    """95 % interval of ``statistic``, a function of which of ``count`` units were drawn.
+    """95 % interval of ``statistic``, a function of how often each of ``count`` units counts.
 
     Draws where it does not apply (None) are left out; None twice if fewer than two units are
     there or if it applies to fewer than half of the draws.
     """
     if count < 2:
         return None, None
-    random = np.random.default_rng(0)
-    values = [statistic(random.integers(0, count, count)) for _ in range(draws)]
+    values = [statistic(weights) for weights in drawn(count)[:draws]]
     known = [value for value in values if value is not None]
     if 2 * len(known) < draws:
         return None, None
@@ -83,9 +103,8 @@ def mean_interval(sums: ArrayLike, counts: ArrayLike) -> tuple[float | None, flo
     """95 % interval of ``sums.sum() / counts.sum()``, whose units are responses."""
     total, number = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     used = number > 0
-    total, number = total[used], number[used]
-
-    def mean(drawn: NDArray[np.int64]) -> float | None:
-        return float(total[drawn].sum() / number[drawn].sum())
-
-    return bootstrap(mean, len(total))
+    if used.sum() < 2:
+        return None, None
+    weights = drawn(int(used.sum()))
+    low, high = np.percentile(weights @ total[used] / (weights @ number[used]), [2.5, 97.5])
+    return float(low), float(high)

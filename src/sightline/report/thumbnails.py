@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 MAX_PIXELS = 2**24  # 4096 x 4096; checked before decoding: a PNG of 10 kB can hold gigabytes
 SIDE = 320  # longest side of a thumbnail
-HEAVY = 20_000  # bytes of a PNG from which on it is a photograph, and better a JPEG
+HEAVY = 1 / 8  # bytes of a PNG per pixel from which on it is a photograph, and better a JPEG
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def data_uri(picture: Image.Image) -> str:
     """The picture as PNG, or as JPEG where that would be heavy."""
     buffer, kind = io.BytesIO(), "png"
     picture.save(buffer, format="PNG", optimize=True)
-    if buffer.tell() > HEAVY:
+    if buffer.tell() > max(HEAVY * picture.width * picture.height, 2_000):
         buffer, kind = io.BytesIO(), "jpeg"
         picture.save(buffer, format="JPEG", quality=80)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -61,7 +61,7 @@ def inside(run_dir: Path, name: str) -> Path | None:
 
 
 def decode(path: Path, side: int) -> Image.Image | None:
-    """The picture in RGB on white, at most ``side`` wide and high; None if it has too many pixels."""
+    """The picture in RGB on white, at most ``side`` wide and high; None if it is too large."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
         with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:

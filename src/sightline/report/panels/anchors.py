@@ -28,7 +28,9 @@ def anchors(run: Run) -> dict[str, Any]:
         places = kept[text]
         value, row, index = pick(places)
         tokens = run.counted[row].tokens
-        context = ["".join(tokens[max(0, index - BEFORE) : index]), tokens[index],
+        word = tokens[index].lstrip(" ")
+        space = " " * (len(tokens[index]) - len(word))
+        context = ["".join(tokens[max(0, index - BEFORE) : index]) + space, word,
                    "".join(tokens[index + 1 : index + 1 + AFTER])]  # fmt: skip
         mean = sum(place[0] for place in places) / len(places)
         return text, len(places), mean, value, run.counted[row].id, context

@@ -28,17 +28,20 @@ class Cell:
 
 
 def attribution(run: Run) -> dict[str, Any]:
-    """For each attributed response its tokens with the largest change, as cells over the picture."""
-    by_id = {response.id: response for response in run.responses}
+    """For each attributed response its tokens of the largest change, as cells on the picture."""
+    by_id: dict[str, list[Response]] = {}
+    for response in run.responses:
+        by_id.setdefault(response.id, []).append(response)
     shown, rows, problems = [], [], []
     for record in run.attribution:
         id = as_text(record.get("id"))
         read = read_attribution(record)
-        response = by_id.get(id)
         if isinstance(read, str):
             problems.append(f"{id or 'no id'}: {read}")
-        elif response is None:
-            problems.append(f"{id or 'no id'}: tokens.jsonl has no such response")
+            continue
+        response = next((r for r in by_id.get(id, ()) if lines_up(r, read)), None)
+        if response is None:
+            problems.append(f"{id or 'no id'}: tokens.jsonl has no response of these tokens")
         else:
             for token in read["tokens"]:
                 rows += [
@@ -67,9 +70,7 @@ def read_attribution(record: Mapping[str, Any]) -> dict[str, Any] | str:
         return f"its grid has more than {CELLS} cells"
     tokens = []
     for token in map(as_object, as_list(record.get("tokens"))):
-        change = [
-            [number(cell) for cell in as_list(line)] for line in as_list(token.get("change"))
-        ]
+        change = [[number(cell) for cell in as_list(line)] for line in as_list(token.get("change"))]
         if len(change) != height or any(len(line) != width for line in change):
             return f"the change of a token is not {height} x {width}"
         text, index = as_text(token.get("text")), number(token.get("index"))
@@ -86,6 +87,16 @@ def read_attribution(record: Mapping[str, Any]) -> dict[str, Any] | str:
     }
 
 
+def lines_up(response: Response, read: Mapping[str, Any]) -> bool:
+    """Whether a response has these tokens at these places; a group shares one id."""
+    return all(
+        token["index"] is not None
+        and 0 <= token["index"] < len(response.tokens)
+        and response.tokens[int(token["index"])] == token["text"]
+        for token in read["tokens"]
+    )
+
+
 def overlay(run: Run, response: Response, read: Mapping[str, Any]) -> dict[str, Any]:
     place = read["image"]
     inside = 0 <= place < len(response.images)
@@ -98,7 +109,8 @@ def overlay(run: Run, response: Response, read: Mapping[str, Any]) -> dict[str, 
     largest = max(map(peak, (token["change"] for token in ranked)))
     floor = read["floor"] or 0.0
     chosen = sorted(ranked, key=lambda token: token["index"] or 0)
-    return read | {
+    return {
+        **read,
         "response": response,
         "picture": picture,
         "largest": largest,

@@ -43,6 +43,8 @@ def images_read(run: Run) -> dict[str, Any]:
         for name, count in sorted(most.items())
     ]
     table = Table(
-        "images_read", ["image", "tokens", "share"], [(name, n, share) for name, n, share, _ in rows]
+        "images_read",
+        ["image", "tokens", "share"],
+        [(name, n, share) for name, n, share, _ in rows],
     )
     return {"rows": rows, "responses": responses, "least": LEAST, "table": table}

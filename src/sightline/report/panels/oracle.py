@@ -1,6 +1,7 @@
 """Dependency against oracle labels: does it find the tokens that are read from the image?"""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from ..charts import lines
 from ..records import Response
 from ..runs import Run
-from ..statistics import auroc, bootstrap, precision_at
+from ..statistics import area_of_places, auroc, bootstrap, precision_at
 from ..tables import Table
 
 PERCENTS = 5, 10, 20, 40
@@ -17,7 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]  # dependency and label of the tokens of on
 
 
 def oracle(run: Run) -> dict[str, Any]:
-    """AUROC, precision at k and calibration over labelled tokens, and by step if there are several.
+    """AUROC, precision at k, calibration over labelled tokens, and by step if there are several.
 
     The label ``visual`` is positive, any other label negative.
     """
@@ -28,10 +29,19 @@ def oracle(run: Run) -> dict[str, Any]:
     area = auroc(scores, labels)
     if area is None:
         return {}
-    low, high = bootstrap(lambda drawn: auroc(*joined([pairs[i] for i in drawn])), len(pairs), 200)
-    precision = [("the labelled ones", int(labels.sum()))] + [
-        (f"top {percent} %", -(-percent * len(scores) // 100)) for percent in PERCENTS
+    place = np.unique(scores, return_inverse=True)[1]
+    owner = np.repeat(np.arange(len(pairs)), [len(side) for side, _ in pairs])
+    low, high = bootstrap(
+        lambda weights: area_of_places(place, labels, weights[owner]), len(pairs), 200
+    )
+    precision = [
+        (name, k, precision_at(scores, labels, k))
+        for name, k in (
+            ("as many as are visual", int(labels.sum())),
+            *((f"top {percent} %", -(-percent * len(scores) // 100)) for percent in PERCENTS),
+        )
     ]
+    bins = calibration(scores, labels)
     steps = by_step([r for r in run.scored if r.labels and "visual" in r.labels])
     return {
         "auroc": area,
@@ -39,17 +49,15 @@ def oracle(run: Run) -> dict[str, Any]:
         "high": high,
         "tokens": len(scores),
         "share": float(labels.mean()),
-        "precision": [(name, k, precision_at(scores, labels, k)) for name, k in precision],
-        "calibration": calibration(scores, labels),
+        "precision": precision,
+        "calibration": bins,
         "steps": steps_figure(steps) if len(steps) > 1 else "",
         "tables": [
-            Table("oracle_precision", ["which", "k", "precision"],
-                  [(name, k, precision_at(scores, labels, k)) for name, k in precision]),
-            Table("oracle_calibration", ["from", "to", "tokens", "visual", "low", "high"],
-                  calibration(scores, labels)),
+            Table("oracle_precision", ["which", "k", "precision"], precision),
+            Table("oracle_calibration", ["from", "to", "tokens", "visual", "low", "high"], bins),
             Table("oracle_steps", ["step", "auroc", "precision"], steps),
         ],
-    }  # fmt: skip
+    }
 
 
 def pair(response: Response) -> Pair:
@@ -67,10 +75,10 @@ def joined(pairs: Sequence[Pair]) -> Pair:
     return np.concatenate(scores), np.concatenate(labels)
 
 
-def calibration(scores: np.ndarray, labels: np.ndarray) -> list[tuple[float | None, ...]]:
+def calibration(scores: np.ndarray, labels: np.ndarray) -> list[tuple[Any, ...]]:
     """Share of visual tokens in each bin of dependency, with Wilson's 95 % interval."""
     rows = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         inside = labels[(scores >= low) & (scores < high)]
         if len(inside):
             top = None if high == np.inf else high

@@ -17,7 +17,7 @@ from ..thumbnails import SIDE, Thumbnail, thumbnail
 SHOWN, CHOICE = 1_000, 12  # responses in the page, and those of them that are not folded
 FOLD, CUT = 400, 4_000  # tokens of one response before the rest folds, and before it is left out
 RICH = 20_000  # tokens of a page whose every value is in it for readers without scripts
-MANY, SMALL = 100, 176  # responses from which on pictures are smaller, and their longest side
+MANY, SMALL = 100, 144  # responses from which on pictures are smaller, and their longest side
 TINT_RANGE = 0.01, 10.0  # nats; fixed, so that the colours of two reports mean the same
 LEVELS = 15  # of tint: five for each factor of ten
 REMOVED = {"blind": "image removed"}  # views that leave no picture to show
@@ -187,9 +187,11 @@ def token_title(row: dict[str, Any], columns: list[str]) -> str:
 
 
 def compact(value: float | None) -> str:
-    """A number in few letters: ``.051``; nothing for None."""
+    """A number in few letters: ``.051``; nothing for None, and 0 below what any tint shows."""
     if value is None:
         return ""
+    if abs(value) < 5e-5:
+        return "0"
     text = f"{value:.3g}"
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
 

@@ -19,9 +19,9 @@ METRICS = {
     "entropy": "Entropy, nats",
     "grad_norm": "Gradient norm",
     "completions/mean_length": "Response length, tokens",
-    "completions/clipped_ratio": "Cut off at the longest length",
-    "frac_reward_zero_std": "Groups with one reward for all",
-    "clip_ratio/region_mean": "Clipped tokens",
+    "completions/clipped_ratio": "Cut off, share",
+    "frac_reward_zero_std": "Groups of one reward",
+    "clip_ratio/region_mean": "Clipped tokens, share",
     "seconds/scoring": "Scoring time, s",
 }
 

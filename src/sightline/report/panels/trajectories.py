@@ -6,7 +6,7 @@ import numpy as np
 
 from ..charts import counts
 from ..runs import Run
-from ..statistics import bootstrap, cliffs_delta
+from ..statistics import auroc, bootstrap, cliffs_delta
 from ..tables import Table
 
 
@@ -24,11 +24,11 @@ def trajectories(run: Run) -> dict[str, Any]:
     right = np.array([verdict for verdict, _ in judged], dtype=bool)
     values = np.array([mean for _, mean in judged], dtype=float)
 
-    def delta(drawn: Any) -> float | None:
-        verdicts, drawn_values = right[drawn], values[drawn]
-        return cliffs_delta(drawn_values[verdicts].tolist(), drawn_values[~verdicts].tolist())
+    def delta(weights: Any) -> float | None:
+        area = auroc(values, right, weights)
+        return None if area is None else 2 * area - 1
 
-    effect = delta(slice(None)) if judged else None
+    effect = cliffs_delta(values[right], values[~right])
     low, high = bootstrap(delta, len(judged)) if effect is not None else (None, None)
     return {
         "figure": counts(
@@ -45,9 +45,17 @@ def trajectories(run: Run) -> dict[str, Any]:
             "trajectories",
             ["id", "split", "step", "right", "tokens", "mean_dependency", "reward", "advantage"],
             [
-                (r.id, r.split, r.step, r.right, len(r.tokens), r.mean_dependency, r.reward,
-                 r.advantage)
+                (
+                    r.id,
+                    r.split,
+                    r.step,
+                    r.right,
+                    len(r.tokens),
+                    r.mean_dependency,
+                    r.reward,
+                    r.advantage,
+                )
                 for r in run.responses
-            ],  # fmt: skip
+            ],
         ),
     }
