@@ -1,6 +1,7 @@
 """Files beside the page: figures and tables; and the page in a real browser."""
 
 import csv
+import html
 import json
 import re
 import shutil
@@ -95,3 +96,41 @@ def test_formulas_in_tables_are_text(tmp_path):
     write_tables([Table("t", ["=a"], [["@x"], ["-1"], [-1.5], [None], ["a,\nb"]])], tmp_path)
 
     assert (tmp_path / "t.csv").read_text() == '\'=a\n\'@x\n\'-1\n-1.5\n""\n"a,\nb"\n'
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium")
+def test_tint_order_filter_and_search_in_a_browser(tmp_path):
+    folder = write_run(tmp_path / "run", ["a", "b"])
+    rows = [
+        {"id": f"r{n}", "images": ["images/a.png"], "tokens": [word, " x"], "response": word,
+         "dependency": [1.0, 0.0], "reward": reward, "split": "heldout",
+         "views": {"blind": {"log_ratio": [-0.1, 10.0]}}}
+        for n, (word, reward) in enumerate(zip(["red", "blue", "red", "red"], [1.0, 2.0, 3.0, 0.0], strict=False))
+    ]  # fmt: skip
+    (folder / "tokens.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(folder).read_text()
+    act = """
+    const set = (name, value, event) => {
+      const control = document.querySelector(`[name=${name}]`);
+      control.value = value;
+      control.dispatchEvent(new Event(event));
+    };
+    set("order", "reward", "change"); set("verdict", "0", "change"); set("search", "RED", "input");
+    set("mode", "1", "change");
+    setTimeout(() => {
+      const shown = [...document.querySelectorAll(".response")].filter((c) => c.checkVisibility());
+      const tokens = [...shown[0].querySelectorAll(".tokens i")].map((i) => i.className);
+      document.documentElement.lang = JSON.stringify([
+        shown.map((c) => c.querySelector(".identity").textContent.trim()), tokens,
+        document.querySelector("output").textContent]);
+    }, 1000);"""
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    (tmp_path / "acted.html").write_text(page.replace("</body>", f"<script>{act}</script></body>"))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+               "--virtual-time-budget=3000", f"--user-data-dir={tmp_path / 'profile'}",
+               (tmp_path / "acted.html").as_uri()]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, timeout=120, check=True).stdout.decode()
+    found = json.loads(html.unescape(re.search(r'<html lang="([^"]*)"', dom)[1]))
+
+    # -0.1 is a third of the way from 0.01 to 10, below 0; 10 is the end of the scale; 1 is above
+    assert found == [["r2", "r0"], ["t5 cold above", "t15"], "2 of 2 matching responses shown"]
