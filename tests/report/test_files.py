@@ -105,7 +105,7 @@ def test_tint_order_filter_and_search_in_a_browser(tmp_path):
         {"id": f"r{n}", "images": ["images/a.png"], "tokens": [word, " x"], "response": word,
          "dependency": [1.0, 0.0], "reward": reward, "split": "heldout",
          "views": {"blind": {"log_ratio": [-0.1, 10.0]}}}
-        for n, (word, reward) in enumerate(zip(["red", "blue", "red", "red"], [1.0, 2.0, 3.0, 0.0], strict=False))
+        for n, (word, reward) in enumerate([("red", 1.0), ("blue", 2), ("red", 3.0), ("red", 0.0)])
     ]  # fmt: skip
     (folder / "tokens.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = write_report(folder).read_text()
@@ -115,6 +115,7 @@ def test_tint_order_filter_and_search_in_a_browser(tmp_path):
       control.value = value;
       control.dispatchEvent(new Event(event));
     };
+    document.getElementById("responses").scrollIntoView();
     set("order", "reward", "change"); set("verdict", "0", "change"); set("search", "RED", "input");
     set("mode", "1", "change");
     setTimeout(() => {

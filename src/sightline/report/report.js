@@ -15,7 +15,6 @@
   const cards = [...section.querySelectorAll(".response")];
   const texts = new Map();
   const marks = new Map();
-  const seen = new Set();
   const modes = [...mode.options].map((option) => option.textContent);
   let current = null;
   let limited = true;
@@ -34,7 +33,6 @@
   };
 
   const paint = (card) => {
-    if (card.dataset.painted === mode.value) return;
     const tokens = tokensOf(card), column = columnOf(card, mode.value);
     if (!marks.has(card)) {
       const kept = (token) => ["above", "visual"].filter((name) => token.classList.contains(name));
@@ -46,6 +44,14 @@
     });
     card.dataset.painted = mode.value;
   };
+
+  // the page comes tinted by its first column; cards far from the window are painted when they near
+  const stale = (card) => (card.dataset.painted || "0") !== mode.value;
+  const near = (card) => {
+    const { top, bottom } = card.getBoundingClientRect();
+    return card.checkVisibility() && bottom > -innerHeight && top < 2 * innerHeight;
+  };
+  const repaint = () => cards.filter((card) => stale(card) && near(card)).forEach(paint);
 
   const legend = () => {
     const signed = modes[mode.value].endsWith("log-ratio");
@@ -63,8 +69,7 @@
 
   const watcher = new IntersectionObserver((entries) => {
     for (const { target, isIntersecting } of entries) {
-      if (isIntersecting) seen.add(target); else seen.delete(target);
-      if (isIntersecting && mode.value !== "0" || target.dataset.painted) paint(target);
+      if (isIntersecting && stale(target)) paint(target);
     }
   }, { rootMargin: "100%" });
   cards.forEach((card) => watcher.observe(card));
@@ -110,6 +115,7 @@
     all.hidden = shown === matching;
     status.textContent = `${shown} of ${matching} matching responses shown`;
     current = null;
+    repaint();
   };
 
   const visible = () => cards
@@ -124,7 +130,7 @@
     current.scrollIntoView({ block: "start" });
   };
 
-  mode.addEventListener("change", () => { legend(); seen.forEach(paint); });
+  mode.addEventListener("change", () => { legend(); repaint(); });
   for (const control of [verdict, order]) {
     control.addEventListener("change", () => { limited = true; apply(); });
   }
