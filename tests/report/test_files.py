@@ -65,8 +65,14 @@ def test_hostile_text_is_inert_in_a_browser_and_our_script_runs(tmp_path):
 
 
 def test_figures_in_three_formats_and_tables(tmp_path):
-    folder = write_run(tmp_path / "run", ["see", " red", "=1+1", "\ud800"])
-    write_report(folder, exports=True)
+    folders = [write_run(tmp_path / name, ["see", " red", "=1+1", "\ud800"]) for name in "ab"]
+    written = []
+    for folder in folders:
+        write_report(folder, exports=True)
+        files = sorted((folder / "report").rglob("*.*"))
+        written.append({path.name: path.read_bytes() for path in files})
+    folder = folders[0]
+    assert written[0] == written[1]  # same input, same bytes
     names = {path.name for path in (folder / "report" / "figures").iterdir()}
 
     assert {f"{name}.{ending}" for name in ("reward", "histogram", "position", "token-classes")
@@ -79,17 +85,6 @@ def test_figures_in_three_formats_and_tables(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["token"] for row in rows] == ["see", " red", "'=1+1", "?"]
     assert [row["dependency"] for row in rows] == ["0.0", "0.5", "1.0", "1.5"]
-
-
-def test_the_same_files_give_the_same_files(tmp_path):
-    def written(name):
-        folder = write_run(tmp_path / name, ["a", " b"])
-        (folder / "metrics.jsonl").unlink()
-        write_report(folder, exports=True)
-        files = sorted((folder / "report").rglob("*.*"))
-        return {path.name: path.read_bytes() for path in files}
-
-    assert written("one") == written("other")
 
 
 def test_formulas_in_tables_are_text(tmp_path):
