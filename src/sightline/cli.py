@@ -71,7 +71,13 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser(
         "report", help="write report.html into a run folder", allow_abbrev=False
     )
-    report.add_argument("folder", type=Path, metavar="run", help="a run folder")
+    report.add_argument(
+        "folders", type=Path, nargs="+", metavar="run", help="a run folder; further ones to compare"
+    )
+    report.add_argument("--max-responses", type=_positive, help="shown; default: 1000")
+    report.add_argument(
+        "--token-classes", type=Path, metavar="FILE", help="rules for classes of tokens, in TOML"
+    )
     report.set_defaults(run=_report, flags=list(report._option_string_actions))
     score = commands.add_parser(
         "score", help="score responses of any framework, token by token", allow_abbrev=False
@@ -102,7 +108,13 @@ def _demo(args: argparse.Namespace) -> None:
 def _report(args: argparse.Namespace) -> None:
     from .report import write_report
 
-    print(write_report(args.folder))
+    page = write_report(
+        *args.folders,
+        max_responses=args.max_responses,
+        token_classes=args.token_classes,
+        exports=True,
+    )
+    print(page)
 
 
 def _score(args: argparse.Namespace) -> None:

@@ -1,3 +1,5 @@
+import base64
+import hashlib
 import json
 import math
 import re
@@ -8,11 +10,12 @@ import pytest
 from PIL import Image
 
 from sightline.report import write_report
-from sightline.report.page import METRICS, above_threshold, choose, spread, tint
+from sightline.report.panels.responses import above_threshold, choose, spread, tint
+from sightline.report.panels.training import METRICS
 from sightline.report.records import read_response
 
 MINUS = "\N{MINUS SIGN}"
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "input"}
 
 
 class Page(HTMLParser):
@@ -21,7 +24,7 @@ class Page(HTMLParser):
     def __init__(self, path):
         super().__init__()
         self.tags, self.attributes, self.open, self.text = [], [], [], ""
-        self.tokens, self.inside_token = [], None  # (classes, style, title, text) of each token
+        self.tokens, self.inside_token = [], None  # (classes, title, text) of each token
         self.source = path.read_bytes().decode("utf-8")
         self.feed(self.source)
         self.close()
@@ -33,8 +36,8 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append(tag)
         attrs = dict(attrs)
-        if "title" in attrs and "token" in attrs.get("class", "").split():
-            self.tokens.append([attrs["class"], attrs.get("style", ""), attrs["title"], ""])
+        if tag == "i" and "title" in attrs:
+            self.tokens.append([attrs.get("class", ""), attrs["title"], ""])
             self.inside_token = len(self.open)
 
     def handle_endtag(self, tag):
@@ -43,11 +46,11 @@ class Page(HTMLParser):
             self.inside_token = None
 
     def handle_data(self, data):
-        if "style" in self.open:
+        if {"style", "script"} & set(self.open):
             return
         self.text += " ".join(data.split()) + " "
         if self.inside_token:
-            self.tokens[-1][3] += data
+            self.tokens[-1][2] += data
 
     def shows(self, text):
         return " ".join(text.split()) in " ".join(self.text.split())
@@ -119,11 +122,34 @@ RESULT = {
 }
 
 
+RATIO = [-2.5, 0.25, -1.5, 0.0, 0.5]
+COMPLETE_VIEWS = {
+    "blind": {"log_ratio": RATIO, "kl": [1.5, 0.1, 0.75, 0.0, 0.2]},
+    "blind:image-0": {"log_ratio": RATIO},
+    "blind:image-1": {"log_ratio": RATIO[::-1]},
+    "control:same": {"log_ratio": [0.0] * 5},
+}
+ATTRIBUTION = {
+    "id": "heldout-00000",
+    "image": 0,
+    "grid": [1, 2],
+    "fill": "mean colour",
+    "noise_floor": 0.1,
+    "passes": 2,
+    "tokens": [{"index": 2, "text": " two", "change": [[0.1, -2.0]]}],
+}
+
+
 def complete_run(folder):
     metrics = [{"step": step} | dict.fromkeys(METRICS, 0.5 * step) for step in range(1, 4)]
-    return write_run(
-        folder, [record(n, labels=LABELS) for n in range(14)], result=RESULT, metrics=metrics
-    )
+    rows = [
+        record(n, labels=LABELS, views=COMPLETE_VIEWS, step=n % 2, reward_reason=reason,
+               credit={"vppo": [1.0, 0.0, 1.0, 0.0, 0.0]})
+        for n, reason in enumerate(["matched", "different"] * 7)
+    ]  # fmt: skip
+    write_run(folder, rows, result=RESULT, metrics=metrics)
+    (folder / "attribution.jsonl").write_text(json.dumps(ATTRIBUTION) + "\n")
+    return folder
 
 
 # the panels
@@ -138,8 +164,11 @@ def test_a_complete_run_shows_every_panel(complete):
     page = complete
 
     assert "left out" not in page.text.lower()
-    assert page.tags.count("svg") == 1 + len(METRICS) + 2
-    assert page.tags.count("article") == 12
+    assert page.tags.count("svg") == 1 + len(METRICS) + 2 + len(
+        ["trajectories", "classes", "position", "overlay", "oracle over training", "k3 and KL"]
+    )
+    assert page.tags.count("article") == 14
+    assert page.shows("2 more responses") is False and page.source.count("1 more response<") == 2
     for title in METRICS.values():
         assert page.shows(title)
 
@@ -213,21 +242,22 @@ def test_missing_curves_are_named(report):
 def test_tokens_carry_tint_marks_and_exact_values(report):
     # S                 6      0.1     2       0       0.5
     # log10(100 S) / 3  0.926  0.333   0.767   0       0.566     from 0.01 to 10 nats
+    # level of 15       14     5       12      -       8
     # gate              1      0.049   0.565   0       0.208     of PGPO, against 0.4
     page = report([record(labels=LABELS)])
 
-    assert [[classes, style] for classes, style, _, _ in page.tokens] == [
-        ["token above visual", "--tint:0.926"],
-        ["token", "--tint:0.333"],
-        ["token above visual", "--tint:0.767"],
-        ["token", ""],
-        ["token", "--tint:0.566"],
+    assert [classes for classes, _, _ in page.tokens] == [
+        "t14 above visual",
+        "t5",
+        "t12 above visual",
+        "",
+        "t8",
     ]
-    assert page.tokens[0][2] == (
+    assert page.tokens[0][1] == (
         f"two · dependency 6 · blind log-ratio {MINUS}2.5 · weight 2.75 · label visual"
         " · above threshold"
     )
-    assert page.tokens[1][2] == (
+    assert page.tokens[1][1] == (
         "␣plus · dependency 0.1 · blind log-ratio 0.25 · weight 0.125 · label other"
     )
     assert [text for *_, text in page.tokens] == ["two", "plus", "two", "↵\n", "4"]
@@ -264,7 +294,7 @@ def test_another_view_is_named_in_the_explanation(report):
     page = report([record(views={"mask": {"log_ratio": [0.0] * 5, "kl": [1.0] * 5}})])
 
     assert page.shows("and under another view of it ( mask ).")
-    assert " · mask log-ratio 0 · mask KL 1 · " in page.tokens[0][2]
+    assert " · mask log-ratio 0 · mask KL 1 · " in page.tokens[0][1]
 
 
 def test_text_only_rows_show_na_and_never_zero(report):
@@ -273,8 +303,8 @@ def test_text_only_rows_show_na_and_never_zero(report):
 
     assert page.shows("mean dependency n/a (no image)")
     assert page.shows("Not scored: 1 of 2 responses. Reasons: no image (1).")
-    for classes, style, title, _ in page.tokens[5:]:
-        assert (classes, style) == ("token", "")
+    for classes, title, _ in page.tokens[5:]:
+        assert classes == ""
         assert "dependency n/a · blind log-ratio n/a · weight 1" in title
     assert page.shows("5 tokens of 1 held-out response")  # not counted in the distribution
 
@@ -282,7 +312,7 @@ def test_text_only_rows_show_na_and_never_zero(report):
 def test_what_was_not_recorded_is_not_shown(report):
     page = report([record(weights=None, advantage=None, views={}, reward=None)])
 
-    assert page.tokens[0][2] == "two · dependency 6 · above threshold"
+    assert page.tokens[0][1] == "two · dependency 6 · above threshold"
     assert page.shows("gold 4 reward n/a mean dependency")
 
 
@@ -291,7 +321,7 @@ def test_gaps_and_misaligned_columns_are_counted(report):
 
     assert page.shows("2 tokens of scored responses without a finite dependency")
     assert page.shows("does not line up with the tokens: weights of 1 response.")
-    assert "dependency n/a" in page.tokens[1][2] and "weight" not in page.tokens[0][2]
+    assert "dependency n/a" in page.tokens[1][1] and "weight" not in page.tokens[0][1]
     assert page.shows("3 tokens of 1 held-out response")
 
 
@@ -303,7 +333,7 @@ def test_distribution_counts_held_out_responses_and_splits_them_by_label(report)
     page = report([record(labels=LABELS), train])
 
     assert page.shows("5 tokens of 1 held-out response; 1 scored response of other splits left out")
-    assert page.cells()[-3:] == [
+    assert [row for row in page.cells() if row[:1] and row[0] in LABELS][:3] == [
         ["visual", "2", "4", "4", "93.0\u202f%"],
         ["answer", "1", "0.5", "0.5", "5.8\u202f%"],
         ["other", "2", "0.05", "0.05", "1.2\u202f%"],
@@ -323,7 +353,7 @@ def test_zero_dependency_everywhere_asks_for_the_image(report):
     page = report([record(dependency=[0.0] * 5)])
 
     assert page.shows("every dependency is 0. Does the image reach the model?")
-    assert page.cells()[-1][-1] == "n/a"
+    assert ["all", "5", "0", "0", "n/a"] in page.cells()
 
 
 def test_foot_shows_command_versions_and_unknown_keys(report):
@@ -404,8 +434,9 @@ def test_untrusted_text_is_inert(report):
     result = {"seed": HOSTILE[1], "seconds": dict.fromkeys(HOSTILE, 1)}
     page = report(rows, run=run | {"versions": texts} | texts, result=result)
 
-    assert "script" not in page.tags and page.tags.count("style") == 1
+    assert page.tags.count("script") == 1 and page.tags.count("style") == 1
     assert page.tags.count("title") == 1 + page.source.count("<g><title>")
+    assert "a" not in page.tags
     for _, name, value in page.attributes:
         assert not name.startswith("on")
         assert name != "href" and (name != "src" or value.startswith("data:image/png;base64,"))
@@ -413,14 +444,17 @@ def test_untrusted_text_is_inert(report):
     assert [shown for *_, shown in page.tokens] == [text for text in HOSTILE for _ in range(5)]
 
 
-def test_page_allows_no_script_and_no_network(report):
+def test_page_allows_its_own_script_alone_and_no_network(report):
     page = report([record()])
     policy = [value for _, name, value in page.attributes if name == "content"]
+    (script,) = re.findall(r"<script>(.*?)</script>", page.source, flags=re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
     assert (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        "base-uri 'none'; form-action 'none'"
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     ) in policy
+    page.source = page.source.replace(script, re.sub(r"^ *//.*", "", script, flags=re.MULTILINE))
     assert "//" not in re.sub(r'xmlns(:xlink)?="[^"]*"|base64,[^"]*', "", page.source)
 
 
@@ -456,10 +490,10 @@ def test_strange_text_stays_valid_and_tokens_line_up(report):
     page = report([record(**fields)], run={strange: strange, "command": strange})
 
     assert [shown for *_, shown in page.tokens] == expected
-    assert [title.split(" · ")[1] for _, _, title, _ in page.tokens] == [
+    assert [title.split(" · ")[1] for _, title, _ in page.tokens] == [
         f"dependency {0.25 * place:g}" for place in range(len(tokens))
     ]
-    assert len(page.source) < 200_000
+    assert len(page.source) < 300_000
     forbidden = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff\u202a-\u202e\u2066-\u2069]"
     assert not re.search(forbidden, page.source)
 

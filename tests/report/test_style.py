@@ -7,6 +7,8 @@ import pytest
 
 from sightline import report
 from sightline.report.figures import COLOURS
+from sightline.report.panels import attribution
+from sightline.report.panels.responses import LEVELS
 
 STYLE = (Path(report.__file__).parent / "style.css").read_text()
 SCHEMES = dict(
@@ -57,10 +59,11 @@ def contrast(one, other):
     return (high + 0.05) / (low + 0.05)
 
 
+@pytest.mark.parametrize("hue", ["hot", "cold"])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_text_is_readable_on_every_tint(scheme):
+def test_text_is_readable_on_every_tint(scheme, hue):
     palette = colours(scheme)
-    scale = [mixed(palette["paper"], palette["hot"], step / 20) for step in range(21)]
+    scale = [mixed(palette["paper"], palette[hue], step / 20) for step in range(21)]
 
     assert min(contrast(linear(palette["ink"]), colour) for colour in scale) >= 4.5
     grey = [luminance(colour) for colour in scale]
@@ -88,3 +91,12 @@ def test_figures_and_stylesheet_agree():
 
 def test_stylesheet_loads_nothing():
     assert "url(" not in STYLE and "@import" not in STYLE
+
+
+def test_there_is_a_class_for_every_level_of_tint():
+    tints = dict(re.findall(r"\.t(\d+) \{ --tint: ([\d.]+); \}", STYLE))
+
+    assert {int(level): float(share) for level, share in tints.items()} == {
+        level: pytest.approx(level / LEVELS, abs=1e-3) for level in range(1, LEVELS + 1)
+    }
+    assert len(re.findall(r"\.patch\d \{ --cover", STYLE)) == attribution.LEVELS

@@ -113,3 +113,13 @@ def test_image_bomb_is_refused_before_it_is_decoded(run_dir, monkeypatch, side):
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("decoded"))
 
     assert thumbnail(run_dir, "bomb.png").problem == "it has more than 16,777,216 pixels"
+
+
+def test_a_photograph_becomes_a_jpeg_and_smaller_where_asked(run_dir):
+    Image.effect_noise((400, 200), 90).convert("RGB").save(run_dir / "a.png")
+    shown = thumbnail(run_dir, "a.png", side=100)
+
+    assert shown.uri.startswith("data:image/jpeg;base64,") and (shown.width, shown.height) == (
+        100,
+        50,
+    )

@@ -1,7 +1,7 @@
-"""Token records -> one self-contained HTML file.
+"""Token records -> one self-contained HTML file, with its figures and tables as files.
 
-``records`` reads a run folder, ``thumbnails`` its pictures, ``figures`` counts and draws, ``page``
-puts the panels together and ``template.html`` with ``style.css`` is what they look like.
+``runs`` reads run folders by way of ``records``; each file of ``panels`` counts and draws one
+panel, and the template of the same name is what it looks like; ``page`` puts them together.
 A report is made from files alone: nothing here imports an engine or a model.
 """
 
@@ -11,14 +11,25 @@ from pathlib import Path
 __all__ = ["write_report"]
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(
+    run_dir: Path,
+    *others: Path,
+    max_responses: int | None = None,
+    token_classes: Path | None = None,
+    exports: bool = False,
+) -> Path:
     """Write ``report.html`` into a run folder and return its path.
 
-    The page opens offline and needs no script. The same files give the same bytes.
+    The page opens offline and can be read without scripts. The same files give the same bytes.
 
     Args:
         run_dir: holds ``run.json`` and, where there are any, ``result.json``, ``metrics.jsonl``,
-            ``tokens.jsonl`` and the images that the token records name.
+            ``tokens.jsonl``, ``attribution.jsonl`` and the images that the token records name.
+        others: run folders to compare it with.
+        max_responses: shown in the page; 1,000 unless told.
+        token_classes: rules in TOML; those of ``token_classes.toml`` in this package unless told.
+        exports: also write each figure as SVG, PDF and PNG to ``report/figures`` and each table as
+            CSV to ``report/tables``.
     """
     for library in ("jinja2", "matplotlib"):
         try:
@@ -27,8 +38,14 @@ def write_report(run_dir: Path) -> Path:
             raise ImportError(
                 f"sightline report needs {library}: pip install 'sightline[report]'"
             ) from error
-    from .page import render
+    from .drawing import save_drawings
+    from .page import DEFAULT, SHOWN, render
+    from .tables import write_tables
 
+    page = render([run_dir, *others], max_responses or SHOWN, token_classes or DEFAULT)
     path = run_dir / "report.html"
-    path.write_bytes(render(run_dir).encode())
+    path.write_bytes(page.html.encode())
+    if exports:
+        save_drawings(page.drawings, run_dir / "report" / "figures")
+        write_tables(page.tables, run_dir / "report" / "tables")
     return path

@@ -1,59 +1,16 @@
-"""The numbers behind the figures, and the figures as inline SVG.
+"""The numbers behind the figures of the head, training and distribution, and these figures."""
 
-Figures are drawn in the colours of the light page. In the SVG each colour becomes a CSS variable
-of the same name, so that one drawing follows the reader's light or dark mode. Exact values are
-``<title>`` elements, which browsers show on hover.
-"""
+from collections.abc import Mapping, Sequence
 
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import matplotlib
 import numpy as np
-from markupsafe import Markup, escape
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from .drawing import COLOURS, Drawing, drawing, inline_svg
 from .formats import counted
 
 CLAMP = 10.0  # nats; PGPO's and VPPO's histograms end here (arXiv:2604.01840, Fig. 2a)
 BIN_EDGES = np.arange(51) / 5  # 0, 0.2, ... 10; a quotient, because 3 * 0.2 > 0.6
-COLOURS = {  # also in style.css
-    "ink": "#211f1c",
-    "muted": "#6e6960",
-    "rule": "#d9d4ca",
-    "accent": "#2b6a99",
-    "clamp": "#b3261e",
-    "visual": "#c2570c",
-    "answer": "#1b7f79",
-    "other": "#857f75",
-}
-STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "text.color": COLOURS["ink"],
-    "axes.edgecolor": COLOURS["rule"],
-    "axes.labelcolor": COLOURS["muted"],
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": COLOURS["rule"],
-    "grid.linewidth": 0.6,
-    "xtick.color": COLOURS["rule"],
-    "ytick.color": COLOURS["rule"],
-    "xtick.labelcolor": COLOURS["muted"],
-    "ytick.labelcolor": COLOURS["muted"],
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "hatch.linewidth": 0.8,
-}
 
 
 def histogram(dependency: Sequence[float]) -> list[int]:
@@ -85,7 +42,7 @@ def smooth(values: Sequence[float]) -> list[float]:
     ]
 
 
-def curve_figure(name: str, steps: Sequence[float], values: Sequence[float]) -> Markup:
+def curve_figure(name: str, steps: Sequence[float], values: Sequence[float]) -> Drawing:
     """One metric over training: every logged step thin, their running mean thick."""
     with drawing(2.2, 1.25) as figure:
         axes = figure.subplots()
@@ -98,7 +55,7 @@ def curve_figure(name: str, steps: Sequence[float], values: Sequence[float]) -> 
         return inline_svg(figure, name, f"{name} over {counted(len(values), 'logged step')}")
 
 
-def interval_figure(rows: Mapping[str, tuple[float, float | None, float | None]]) -> Markup:
+def interval_figure(rows: Mapping[str, tuple[float, float | None, float | None]]) -> Drawing:
     """A dot and a 95 % interval for each named share, from 0 to 100 %."""
     with drawing(3.4, 0.42 + 0.26 * len(rows)) as figure:
         axes = figure.subplots()
@@ -117,7 +74,7 @@ def interval_figure(rows: Mapping[str, tuple[float, float | None, float | None]]
         return inline_svg(figure, "heldout-accuracy", "Held-out accuracy with 95 % intervals")
 
 
-def histogram_figure(groups: Mapping[str, Sequence[float]]) -> Markup:
+def histogram_figure(groups: Mapping[str, Sequence[float]]) -> Drawing:
     """Token counts over dependency on a log axis, one row of bars for each named group."""
     counts = {name: histogram(dependency) for name, dependency in groups.items()}
     with drawing(5.6, 0.6 + 1.15 * max(len(groups), 1.8)) as figure:
@@ -155,7 +112,7 @@ def draw_bars(axes: Axes, counts: Sequence[int], colour: str) -> None:
         bar.set_gid(f"tip:{CLAMP:.0f} nats or more: {clamped:,}")
 
 
-def share_figure(shares: Mapping[int, float]) -> Markup:
+def share_figure(shares: Mapping[int, float]) -> Drawing:
     """Bars of the share of all dependency that the top so many per cent of tokens hold."""
     with drawing(3.4, 1.75) as figure:
         axes = figure.subplots()
@@ -172,32 +129,3 @@ def share_figure(shares: Mapping[int, float]) -> Markup:
         axes.grid(visible=False)
         axes.set_xlabel("share of all dependency")
         return inline_svg(figure, "share", "Share of all dependency held by the top tokens")
-
-
-@contextmanager
-def drawing(width: float, height: float) -> Iterator[Figure]:
-    """A figure in our style, whatever a matplotlibrc says: the same input gives the same bytes."""
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield Figure(figsize=(width, height), layout="constrained")
-
-
-def inline_svg(figure: Figure, name: str, description: str) -> Markup:
-    """The figure as an SVG element that takes its colours, width and font from the page."""
-    matplotlib.rcParams["svg.hashsalt"] = name  # ids differ between the figures of one page
-    buffer = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    svg = buffer.getvalue()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<defs>\s*<style.*?</defs>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(r'<g id="tip:([^"]*)">', r"<g><title>\1</title>", svg)
-    used = set(re.findall(r"(?:url\(|href=\")#(\w+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda id: id[0] if id[1] in used else "", svg)
-    svg = re.sub(r"font: |font-family: [^;\"]*;?", "", svg)
-    for colour, value in COLOURS.items():
-        svg = svg.replace(value, f"var(--{colour})")
-    label = f'<svg role="img" aria-label="{escape(description)}"'
-    svg = re.sub(r'^<svg (.*?)width="\S+" height="\S+"', rf"{label} \1", svg)
-    return Markup(svg)

@@ -53,6 +53,13 @@ def plain(value: Any, digits: int = 4) -> str:
     return text.replace("-", MINUS)
 
 
+def nats(value: float | None) -> str:
+    """A small number in three digits; below 0.0001 nats the digits say nothing."""
+    if value is not None and 0 < abs(value) < 1e-4:
+        return "< 0.0001" if value > 0 else f"> {MINUS}0.0001"
+    return plain(value, 3)
+
+
 def counted(count: int, noun: str) -> str:
     """Such as ``1 token`` and ``1,200 tokens``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+CONTROL = "control:"  # begins the names of views that test the measure, not the response
 LARGEST = 1e100  # no measurement is larger, and sums of such numbers stay finite
 Column = list[float | None]  # one value per token; None where there is no finite number
 
@@ -17,7 +18,12 @@ class Response:
     Args:
         text: the whole response, shown when there are no tokens.
         dependency: nats, at least 0; None where the measure does not apply to this response.
+        credit: the weight of each token under each method that was recorded, such as ``pgpo``.
         views: what each view changed, by table heading, such as ``blind log-ratio``.
+        view_names: the views of this response, controls left out.
+        view_images: pictures of what a view showed, where the record names them.
+        controls: the columns ``log_ratio`` and ``kl`` of each view named ``control:...``, by the
+            rest of its name.
         not_scored: why there is no dependency, or empty.
         dropped: names of columns left out because they do not line up with the tokens.
     """
@@ -35,8 +41,12 @@ class Response:
     tokens: list[str]
     dependency: Column | None
     weights: Column | None
+    credit: dict[str, Column]
     labels: list[str] | None
     views: dict[str, Column]
+    view_names: list[str]
+    view_images: dict[str, list[str]]
+    controls: dict[str, dict[str, Column]]
     not_scored: str
     dropped: list[str]
 
@@ -109,9 +119,13 @@ def read_response(record: dict[str, Any]) -> Response:
     """A record of ``tokens.jsonl``, of any shape, as a response whose columns line up."""
     tokens = [as_text(token) for token in as_list(record.get("tokens"))]
     images = [as_text(image) for image in as_list(record.get("images"))]
-    columns, dropped = read_columns(record, len(tokens))
+    views = {as_text(n): as_object(v) for n, v in as_object(record.get("views")).items()}
+    shown = {name: view for name, view in views.items() if not name.startswith(CONTROL)}
+    columns, dropped = read_columns(record, shown, len(tokens))
     dependency = columns.pop("dependency", None)
     weights = columns.pop("weights", None)
+    credit = {name: columns.pop(f"credit {name}") for name in as_object(record.get("credit"))
+              if f"credit {name}" in columns}  # fmt: skip
     labels = record.get("labels")
     if isinstance(labels, list) and len(labels) != len(tokens):
         dropped.append("labels")
@@ -130,31 +144,53 @@ def read_response(record: dict[str, Any]) -> Response:
         tokens=tokens,
         dependency=None if reason else dependency,
         weights=weights,
+        credit=credit,
         labels=(
             [as_text(label) for label in labels]
             if isinstance(labels, list) and "labels" not in dropped
             else None
         ),
         views=columns,
+        view_names=list(shown),
+        view_images={
+            name: [as_text(image) for image in as_list(view.get("images"))]
+            for name, view in shown.items()
+        },
+        controls={
+            name.removeprefix(CONTROL): {
+                key: read_column(view[key])
+                for key in ("log_ratio", "kl")
+                if isinstance(view.get(key), list) and len(view[key]) == len(tokens)
+            }
+            for name, view in views.items()
+            if name.startswith(CONTROL)
+        },
         not_scored=reason,
         dropped=dropped,
     )
 
 
-def read_columns(record: dict[str, Any], length: int) -> tuple[dict[str, Column], list[str]]:
+def read_columns(
+    record: dict[str, Any], views: dict[str, dict[str, Any]], length: int
+) -> tuple[dict[str, Column], list[str]]:
     """The numbers per token that line up with ``length`` tokens, and the names of the others."""
     raw = {"dependency": record.get("dependency"), "weights": record.get("weights")}
-    views = record.get("views")
-    for name, scores in views.items() if isinstance(views, dict) else ():
+    for name, values in as_object(record.get("credit")).items():
+        raw[f"credit {name}"] = values
+    for name, scores in views.items():
         for key, heading in (("log_ratio", "log-ratio"), ("kl", "KL")):
-            raw[f"{name} {heading}"] = scores.get(key) if isinstance(scores, dict) else None
+            raw[f"{name} {heading}"] = scores.get(key)
     columns, dropped = {}, []
     for name, values in raw.items():
         if isinstance(values, list) and len(values) == length:
-            columns[name] = [number(value) for value in values]
+            columns[name] = read_column(values)
         elif values is not None:
             dropped.append(name)
     return columns, dropped
+
+
+def read_column(values: list[Any]) -> Column:
+    return [number(value) for value in values]
 
 
 def reason_not_scored(
@@ -183,3 +219,7 @@ def as_text(value: Any) -> str:
 
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

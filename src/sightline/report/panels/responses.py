@@ -1,0 +1,239 @@
+"""The responses token by token: which are shown, and how each is drawn."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from .. import formats
+from ..records import Column, Response
+from ..runs import Run
+from ..tables import Table
+from ..thumbnails import SIDE, Thumbnail, thumbnail
+
+SHOWN, CHOICE = 1_000, 12  # responses in the page, and those of them that are not folded
+FOLD, CUT = 400, 4_000  # tokens of one response before the rest folds, and before it is left out
+RICH = 20_000  # tokens of a page whose every value is in it for readers without scripts
+MANY, SMALL = 100, 144  # responses from which on pictures are smaller, and their longest side
+TINT_RANGE = 0.01, 10.0  # nats; fixed, so that the colours of two reports mean the same
+LEVELS = 15  # of tint: five for each factor of ten
+REMOVED = {"blind": "image removed"}  # views that leave no picture to show
+
+
+def responses_panel(run: Run, count: int) -> dict[str, Any]:
+    """The cards by verdict: a choice first, the rest folded; and what the scripts need."""
+    chosen = choose(run.responses, count)
+    taken = [response for group in chosen.values() for response in group]
+    rich = sum(min(len(r.tokens), CUT) for r in taken) <= RICH
+    side = SIDE if len(taken) <= MANY else SMALL
+
+    @cache
+    def picture(name: str) -> Thumbnail:
+        return thumbnail(run.folder, name, side)
+
+    modes = list(dict.fromkeys(name for response in taken for name in columns_of(response)))
+    first = choose(taken, CHOICE)
+    groups = {}
+    for title, group in chosen.items():
+        front = {id(response) for response in first.get(title, ())}
+        cards = [card(r, run.gate, picture, modes, rich) for r in group]
+        pairs = list(zip(group, cards, strict=True))
+        groups[title] = {
+            "cards": [drawn for response, drawn in pairs if id(response) in front],
+            "more": [drawn for response, drawn in pairs if id(response) not in front],
+        }
+    return {
+        "groups": groups,
+        "count": len(taken),
+        "rich": rich,
+        "threshold": run.gate[0],
+        "labelled": any(r.labels for r in run.responses),
+        "modes": modes,
+        "table": tokens_table(run),
+    }
+
+
+def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[Response]]:
+    """Right, wrong and unjudged responses in equal parts, each spread over mean dependency.
+
+    Held-out responses come before training ones and later steps before earlier ones; a further
+    step is drawn from only while there are fewer than ``count`` responses.
+    """
+
+    def age(response: Response) -> tuple[bool, float]:
+        return response.split != "heldout", -(response.step or 0.0)
+
+    pool: list[Response] = []
+    for _, group in groupby(sorted(responses, key=age), key=age):
+        if len(pool) < count:
+            pool.extend(group)
+    judged = {
+        "Right answers": [r for r in pool if r.right],
+        "Wrong answers": [r for r in pool if r.right is False],
+        "Answers not judged": [r for r in pool if r.right is None],
+    }
+    taken = dict.fromkeys(judged, 0)
+    while sum(taken.values()) < min(count, len(pool)):
+        for title, group in judged.items():
+            if taken[title] < len(group) and sum(taken.values()) < count:
+                taken[title] += 1
+    return {title: spread(judged[title], n) for title, n in taken.items() if n}
+
+
+def spread(responses: Sequence[Response], count: int) -> list[Response]:
+    """``count`` responses at equal steps of rank, from most to least dependent on the image.
+
+    Responses without a score come last, and only when the others do not suffice.
+    """
+    scored = [r for r in responses if r.mean_dependency is not None]
+    ranked = sorted(scored, key=lambda r: -(r.mean_dependency or 0))
+    if len(ranked) < count:
+        ranked += [r for r in responses if r.mean_dependency is None][: count - len(ranked)]
+    last = len(ranked) - 1
+    return [ranked[index * last // max(count - 1, 1)] for index in range(count)]
+
+
+def columns_of(response: Response) -> dict[str, Column | None]:
+    """The numbers of each token by their heading."""
+    columns: dict[str, Column | None] = {"dependency": response.dependency, **response.views}
+    if response.dependency is None:
+        columns |= dict.fromkeys(response.views)  # an n/a row has no log-ratios either
+    if response.weights:
+        columns["weight"] = response.weights
+    return columns | {f"{name} credit": column for name, column in response.credit.items()}
+
+
+def card(
+    response: Response,
+    gate: tuple[float, float],
+    picture: Callable[[str], Thumbnail],
+    modes: Sequence[str],
+    rich: bool,
+) -> dict[str, Any]:
+    """A response with its pictures and its tokens, drawn and with what they measured.
+
+    Args:
+        gate: threshold and least range.
+        modes: headings of all columns of the page; scripts know a column by its place there.
+        rich: give every token all its values as text.
+    """
+    columns = columns_of(response)
+    shown = response.tokens[:CUT]
+    dependency: Column = response.dependency or [None] * len(response.tokens)
+    above = above_threshold(dependency, *gate)
+    rows = [
+        {
+            "text": text,
+            "values": [column[index] if column else None for column in columns.values()],
+            "label": response.labels[index] if response.labels else "",
+            "above": above[index],
+        }
+        for index, text in enumerate(shown)
+    ]
+    spans = [
+        token_span(row, dependency[index], list(columns) if rich else [])
+        for index, row in enumerate(rows)
+    ]
+    return {
+        "response": response,
+        "pictures": [picture(name) for name in response.images],
+        "views": [
+            (name, REMOVED.get(name, ""), [picture(i) for i in response.view_images.get(name, ())])
+            for name in response.view_names
+        ],
+        "columns": list(columns),
+        "data": {
+            modes.index(name): ",".join(map(compact, column[:CUT]))
+            for name, column in columns.items()
+            if column
+        },
+        "rows": rows if rich else [],
+        "count": len(shown),
+        "head": Markup("").join(spans[:FOLD]),
+        "rest": Markup("").join(spans[FOLD:]),
+        "folded": max(0, len(shown) - FOLD),
+        "left_out": max(0, len(response.tokens) - CUT),
+    }
+
+
+def token_span(row: dict[str, Any], dependency: float | None, columns: list[str]) -> Markup:
+    """One token as ``<i>``: its level of tint and its marks as classes, its values as title."""
+    text = row["text"]
+    core = text.lstrip(" ") or text
+    space = text[: len(text) - len(core)]  # left untinted, so that it reads as prose
+    level = tint_level(dependency)
+    classes = [f"t{level}"] if level else []
+    classes += ["above"] if row["above"] else []
+    classes += ["visual"] if row["label"] == "visual" else []
+    title = token_title(row, columns) if columns else ""
+    attributes = f' class="{" ".join(classes)}"' if classes else ""
+    attributes += f' title="{escape(formats.clean(title))}"' if title else ""
+    shown = formats.shorten(core.replace("\n", "↵\n"), 200)
+    return Markup(f"{space}<i{attributes}>{escape(formats.clean(shown))}</i>")  # all escaped
+
+
+def token_title(row: dict[str, Any], columns: list[str]) -> str:
+    parts = [formats.visible(formats.shorten(row["text"], 40))]
+    parts += [
+        f"{formats.shorten(name, 40)} {formats.plain(value)}"
+        for name, value in zip(columns, row["values"], strict=True)
+    ]
+    parts += [f"label {formats.shorten(row['label'], 40)}"] if row["label"] else []
+    parts += ["above threshold"] if row["above"] else []
+    return " · ".join(parts)
+
+
+def compact(value: float | None) -> str:
+    """A number in few letters: ``.051``; nothing for None, and 0 below what any tint shows."""
+    if value is None:
+        return ""
+    if abs(value) < 5e-5:
+        return "0"
+    text = f"{value:.3g}"
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def tint_level(dependency: float | None) -> int:
+    """The tint as one of ``LEVELS`` classes of the stylesheet; 0 is no tint."""
+    return round(LEVELS * (tint(dependency) or 0.0))
+
+
+def tint(dependency: float | None) -> float | None:
+    """Where a dependency lies on the log colour scale, from 0 (no tint) to 1; None if n/a."""
+    if dependency is None:
+        return None
+    low, high = TINT_RANGE
+    return math.log(min(max(dependency, low), high) / low) / math.log(high / low)
+
+
+def above_threshold(dependency: Column, threshold: float, min_range: float = 1e-6) -> list[bool]:
+    """PGPO's gate: ``(s - min s) / (max s - min s) >= threshold``, ``s = log(1 + dependency)``.
+
+    PGPO (arXiv:2604.01840), eqs. 4-6. No token passes in a response whose ``s`` are all equal.
+    """
+    scores = [None if value is None else math.log1p(max(value, 0.0)) for value in dependency]
+    known = [score for score in scores if score is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    if high - low <= min_range:
+        return [False] * len(scores)
+    return [score is not None and (score - low) / (high - low) >= threshold for score in scores]
+
+
+def tokens_table(run: Run) -> Table:
+    """Every token of every response, those that are not shown too."""
+    headings = list(dict.fromkeys(name for r in run.responses for name in columns_of(r)))
+    rows = []
+    for response in run.responses:
+        columns = columns_of(response)
+        kept = [columns.get(name) for name in headings]
+        labels = response.labels or [""] * len(response.tokens)
+        rows += [
+            (response.id, response.split, response.step, index, text, labels[index],
+             *(column[index] if column else None for column in kept))
+            for index, text in enumerate(response.tokens)
+        ]  # fmt: skip
+    header = ["id", "split", "step", "index", "token", "label", *headings]
+    return Table("tokens", header, rows)
