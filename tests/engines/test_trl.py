@@ -285,6 +285,24 @@ def test_micro_batches_of_any_size_train_alike(make, name):  # T30
         assert distance(end, ends[0]) < 1e-5 * distance(start, ends[0])
 
 
+def test_runs_of_all_methods_are_paired(make, monkeypatch):
+    # without learning, every method asks the same questions and samples the same responses
+    seen = {}
+    for name, algorithm in ALGORITHMS.items():
+        trainer = make(algorithm(), learning_rate=0.0, max_steps=3, lr_scheduler_type="cosine")
+        compute = trainer._compute_loss
+
+        def watch(model, inputs, name=name, compute=compute):
+            batch = zip(inputs["row_ids"], inputs["completion_ids"].tolist(), strict=True)
+            seen.setdefault(name, []).append(sorted(batch))
+            return compute(model, inputs)
+
+        trainer._compute_loss = watch
+        trainer.train()
+    assert len(seen["grpo"]) == 3 and seen["grpo"][0] != seen["grpo"][1]
+    assert all(batches == seen["grpo"] for batches in seen.values())
+
+
 def test_the_buffered_batch_is_left_alone_by_the_loss(make):
     # T17
     trainer = make(PGPO())
