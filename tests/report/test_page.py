@@ -198,8 +198,19 @@ def test_null_results_are_not_zero(report):
 
     assert page.shows("before training 50.0\u202f% no interval recorded")
     assert not page.shows("gain, points")
-    assert page.shows("AUROC, visual tokens n/a")
-    assert page.shows("Time n/a")
+    assert not page.shows("AUROC, visual tokens")  # left out, and not 0
+    assert not page.shows("Peak memory") and not page.shows("Steps")
+
+
+def test_a_run_that_was_only_scored_says_with_what(report):
+    page = report(
+        run={"kind": "score", "model": "some/model", "computed_on": "cpu torch.float32"},
+        result={"noise_floor": 8.6e-6},
+    )
+
+    assert page.shows("Model some/model computed on cpu torch.float32")
+    assert page.shows(f"Noise floor, nats 8.6e{MINUS}06")
+    assert not page.shows("Held-out accuracy is left out")
 
 
 def test_missing_panels_are_explained(report):

@@ -27,8 +27,26 @@ def head(run: Run) -> dict[str, Any]:
     parts = [
         f"{n.replace('_', ' ')} {formats.duration(s)}" for n, s in seconds.items() if n != "total"
     ]
+    name = algorithm.get("name") or result.get("algorithm")
+    facts = [
+        ("Model", run.about.get("model"), f"computed on {run.about.get('computed_on', 'n/a')}"),
+        ("Algorithm", name, ", ".join(parameters)),
+        ("Steps", number(result.get("steps")), f"seed {formats.plain(seed)}"),
+        (
+            "AUROC, visual tokens",
+            number(result.get("visual_tokens_auroc")),
+            "dependency against the oracle labels; 0.5 is chance",
+        ),
+        (
+            "Noise floor, nats",
+            number(result.get("noise_floor")),
+            "how far scores move in other batches: less says nothing",
+        ),
+        ("Time", seconds and formats.duration(seconds.get("total")), ", ".join(parts)),
+        ("Peak memory, MB", number(result.get("peak_rss_mb")), ""),
+    ]
     return {
-        "algorithm": algorithm.get("name") or result.get("algorithm") or "",
+        "algorithm": name or "",
         "seed": seed,
         "rows": rows,
         "figure": interval_figure(rows) if rows else "",
@@ -36,17 +54,8 @@ def head(run: Run) -> dict[str, Any]:
         "gain_low": low,
         "gain_high": high,
         "n_heldout": number(result.get("n_heldout")),
-        "facts": [
-            ("Algorithm", algorithm.get("name") or result.get("algorithm"), ", ".join(parameters)),
-            ("Steps", number(result.get("steps")), f"seed {formats.plain(seed)}"),
-            (
-                "AUROC, visual tokens",
-                number(result.get("visual_tokens_auroc")),
-                "dependency against the oracle labels; 0.5 is chance",
-            ),
-            ("Time", formats.duration(seconds.get("total")), ", ".join(parts)),
-            ("Peak memory, MB", number(result.get("peak_rss_mb")), ""),
-        ],
+        "facts": [fact for fact in facts if fact[1] not in (None, "", {})],
+        "trained": run.about.get("kind") not in ("score", "eval"),
     }
 
 
