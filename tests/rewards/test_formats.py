@@ -32,3 +32,9 @@ def test_exact_answer_refuses_columns_of_another_length():
 )
 def test_think_format(text, reward):
     assert think_format([text]) == [reward]
+
+
+def test_the_format_takes_linear_time():  # 16 kB would take a pattern 0.3 s, and 1 MB minutes
+    hostile = "<think>" + "</think>\\boxed{}" * 60_000 + "x"
+    nested = "<think> a </think> \\boxed{" + "{" * 500_000 + "}" * 500_000 + "}"
+    assert think_format([hostile, hostile[:-1], nested]) == [0.0, 0.0, 1.0]

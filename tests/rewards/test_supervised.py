@@ -1,5 +1,6 @@
 """Reward functions that misbehave, one row each, beside rows that do not."""
 
+import functools
 import logging
 import os
 import time
@@ -126,3 +127,9 @@ def test_mixed_leaves_out_a_row_of_which_one_part_failed():
     assert metrics == [("accuracy/mean", 0.5), ("format/mean", pytest.approx(2 / 3))]
     with pytest.raises(ValueError, match="at least one part"):
         Mixed()
+
+
+@pytest.mark.parametrize("function", [functools.partial(max, 1), Mixed((max, 1.0)), int])
+def test_what_cannot_be_imported_as_a_function_is_refused(function):
+    with pytest.raises(ValueError, match="put a plain function at the top level of a module"):
+        supervised(function)

@@ -47,6 +47,25 @@ def test_a_hang_costs_its_deadline_and_no_more():
     workers.close()
 
 
+def test_an_interrupted_run_leaves_nothing_for_the_next():
+    workers = Workers("reward_plugins", "by_name", deadline=2.0, count=1)
+    workers.run(rows("good"))
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            workers.run(rows(*["slow"] * 4))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    outcomes = workers.run(rows("good", "raise", "good"))
+    assert [outcome.kind for outcome in outcomes] == ["number", "raised", "number"]
+    workers.close()
+
+
 def test_a_nursery_that_is_killed_or_stopped_is_replaced():
     workers = Workers("reward_plugins", "by_name", deadline=0.2)
     workers.run(rows("good"))

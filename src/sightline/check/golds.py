@@ -106,7 +106,19 @@ def shuffled(rows: list[Facts], judge: Judge, extractor: str | None) -> list[Fin
     ]
     said = f"other rows' golds are accepted on {share:.1%} of {len(pairs):,} rows"
     numbers = {"rows": len(pairs), "accepted": len(wrong), "share": share}
-    return with_summary("golds.shuffled", found, said, said, numbers)
+    # equal texts are alike without being read: another answer shows whether a gold can be
+    unread = [
+        Finding(
+            PROBLEM,
+            "golds.accepted",
+            f"its gold {row.gold[:80]!r} cannot be compared with another answer: {verdict}",
+            "write the answer alone, without words or tags around it: docs/rewards.md",
+            row.id,
+        )
+        for (row, _), verdict in zip(pairs, verdicts, strict=True)
+        if verdict == Verdict.RAISED
+    ]
+    return [*unread, *with_summary("golds.shuffled", found, said, said, numbers)]
 
 
 def well_formed(rows: list[Facts], extractor: str | None) -> list[Finding]:

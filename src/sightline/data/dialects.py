@@ -6,6 +6,7 @@ column. EasyR1's: `problem`, a text with a literal `<image>` for each of its `im
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -100,6 +101,8 @@ def gold(value: Any) -> str:
         raise ValueError(f"its answer must be text or a number, got {kind}")
     if not str(value).strip():
         raise ValueError("its answer is empty")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"its answer must be a finite number, got {value}")
     return str(value)
 
 

@@ -1,6 +1,5 @@
 """What a response looks like: the prompt that asks for a format, and rewards for keeping to it."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,6 @@ THINK_BOXED = (
     "You first think through the reasoning process as an internal monologue, enclosed within "
     "<think> </think> tags. Then, provide your final answer enclosed within \\boxed{}."
 )
-FORMAT = re.compile(r"\s*<think>.*?</think>\s*(\\boxed\{(.+)\})\s*", re.DOTALL)
 
 
 def exact_answer(completions: Sequence[Any], answer: Sequence[str], **columns: Any) -> list[float]:
@@ -27,9 +25,32 @@ def think_format(completions: Sequence[Any], **columns: Any) -> list[float]:
 
     The format half of PGPO's reward (arXiv:2604.01840, sec. 5.1).
     """
-    found = [FORMAT.fullmatch(text_of(completion)) for completion in completions]
-    # the first brace must close with the last: one box, whatever braces are inside of it
-    return [float(match is not None and boxed(match[1]) == match[2].strip()) for match in found]
+    return [float(_thinks_and_boxes(text_of(completion))) for completion in completions]
+
+
+def _thinks_and_boxes(text: str) -> bool:
+    """Whether one box, whatever braces are inside of it, ends a text that thinks before it.
+
+    In one pass from the end: a pattern would take quadratic time on what a model may write.
+    """
+    text, depth = text.strip(), 0
+    for start in range(len(text) - 1, -1, -1):
+        depth += {"}": 1, "{": -1}.get(text[start], 0)
+        if depth == 0:
+            break
+    else:
+        return False
+    before, content = text[:start], text[start + 1 : -1]
+    thinking = before.removesuffix("\\boxed").rstrip()
+    return (
+        text.endswith("}")
+        and before.endswith("\\boxed")
+        and bool(content)
+        and "\\boxed{" not in content
+        and thinking.startswith("<think>")
+        and thinking.endswith("</think>")
+        and len(thinking) >= len("<think></think>")
+    )
 
 
 def text_of(completion: str | Sequence[dict]) -> str:

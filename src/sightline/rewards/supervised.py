@@ -1,5 +1,6 @@
 """Reward functions of the user's own, run where they can do no harm; and rewards mixed into one."""
 
+import inspect
 import logging
 import sys
 from collections import Counter
@@ -49,12 +50,16 @@ class Supervised:
         columns: Sequence[str] | None = None,
         **options: Any,
     ):
-        module, name = function.__module__, function.__qualname__
-        if module == "__main__" or getattr(sys.modules[module], name, None) is not function:
+        module = getattr(function, "__module__", "?")
+        name = getattr(function, "__qualname__", repr(function))
+        found = getattr(sys.modules.get(module), name, None)
+        if module == "__main__" or found is not function or not inspect.isfunction(function):
             raise ValueError(
                 f"workers import a reward function by its name, and {module}.{name} cannot be: "
-                "put it at the top level of a module of its own, and import it from there"
+                "put a plain function at the top level of a module, and import it from there"
             )
+        if inspect.iscoroutinefunction(function):
+            raise ValueError(f"{module}.{name} is async, which workers do not await: make it plain")
         self.__name__ = function.__name__
         self.columns = columns
         self.counts: Counter[str] = Counter()

@@ -86,7 +86,8 @@ class Verifier:
                 "accuracy needs the right answers: a column `answer` or `solution`, got "
                 f"{', '.join(sorted(columns)) or 'none'}"
             )
-        verdicts = self.verdicts([text_of(c) for c in completions], [str(gold) for gold in golds])
+        known = ["" if gold is None else str(gold) for gold in golds]  # without one: `raised`
+        verdicts = self.verdicts([text_of(c) for c in completions], known)
         log(self.__name__, verdicts, list(Verdict), log_metric, log_extra)
         return [REWARDS[verdict] for verdict in verdicts]
 

@@ -108,6 +108,9 @@ class Workers:
                     self._exchange(left, payloads, outcomes)
                 except OSError:
                     self.close()
+                except BaseException:  # interrupted: what is still to come must reach nobody
+                    self.close()
+                    raise
         lost = Outcome("died", math.nan, "the process of the workers was lost twice")
         return [outcomes.get(index, lost) for index in range(len(tasks))]
 
