@@ -9,14 +9,17 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .figures import CLAMP
+
 DRAWS = 1000  # of a bootstrap
 Floats = NDArray[np.float64]
 
 
 def sampled_kl(log_ratio: Sequence[float | None]) -> list[float | None]:
-    """``exp(x) - x - 1`` in nats: what dependency is made from (Schulman's k3, never below 0)."""
+    """``min(exp(x) - x - 1, CLAMP)`` in nats, as dependency is (Schulman's k3, never below 0)."""
     return [
-        None if x is None else float(np.expm1(min(x, 50.0)) - x)  # exp(50) is far off any scale
+        # exp(20) is far above the clamp
+        None if x is None else min(float(np.expm1(min(x, 20.0)) - min(x, 20.0)), CLAMP)
         for x in log_ratio
     ]
 

@@ -24,7 +24,7 @@ class Cell:
     width: float
     height: float
     nats: float
-    level: int  # 1 to LEVELS, negative where the token became likelier
+    level: int  # 1 to LEVELS, negative where the token became likelier without the patch
 
 
 def attribution(run: Run) -> dict[str, Any]:
@@ -144,7 +144,8 @@ def cells(
             round(width, 2),
             round(height, 2),
             value,
-            int(math.copysign(max(1, math.ceil(LEVELS * abs(value) / largest)), value)),
+            # `change` is log p(token | patch hidden) - log p(token | image)
+            int(math.copysign(max(1, math.ceil(LEVELS * abs(value) / largest)), -value)),
         )
         for row, line in enumerate(change)
         for column, value in enumerate(line)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..records import Response
+from ..records import CONTROL, Response, as_object
 from ..runs import Run
 from ..statistics import mean_interval, sampled_kl
 from ..tables import Table
@@ -13,7 +13,7 @@ MEANING = {
     "same": "the same image twice: must be 0",
     "blank": "a blank image",
     "other": "the image of another row",
-    "seed": "another seed of the view: must be near the dependency itself",
+    "seed": "another seed of a random view",
 }
 
 
@@ -28,14 +28,30 @@ def control(run: Run) -> dict[str, Any]:
         if not values:
             continue
         sums, counts = [sum(column) for column in columns], [len(column) for column in columns]
-        beside = [value for r in having for value in r.finite_dependency]
-        meaning = MEANING.get(name.split("-")[0], "")
+        meaning, redrawn = MEANING.get(name.split("-")[0], ""), again(run, name)
+        if redrawn:
+            meaning = f"another seed of {redrawn}: must be near {redrawn} itself"
+        beside = [value for r in having for value in (of_view(r, redrawn) or r.finite_dependency)]
         rows.append(
             (name, meaning, len(values), float(np.mean(values)), *mean_interval(sums, counts),
              max(values), float(np.mean(beside)) if beside else None)
         )  # fmt: skip
     header = ["control", "meaning", "tokens", "mean", "low", "high", "largest", "dependency"]
     return {"rows": rows, "table": Table("control", header, rows)} if rows else {}
+
+
+def again(run: Run, name: str) -> str:
+    """The view that a control draws again with another seed: the one of the same settings."""
+    views = as_object(run.about.get("views"))
+    settings = views.get(CONTROL + name) if name.startswith("seed") else None
+    found = (n for n, made in views.items() if not n.startswith(CONTROL) and made == settings)
+    return next(found, "")
+
+
+def of_view(response: Response, name: str) -> list[float]:
+    """Sampled KL of each token under a view; none if it has no log-ratio."""
+    column = response.views.get(f"{name} log-ratio") if name else None
+    return [value for value in sampled_kl(column or []) if value is not None]
 
 
 def nats(response: Response, name: str) -> list[float]:
