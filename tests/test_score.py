@@ -186,6 +186,11 @@ def test_columns_of_any_framework_are_said(tmp_path):
         ({"response": None}, "response must be text, got nothing"),
         ({"response": "a\ud800"}, r"lone surrogate U\+D800 at character 1"),
         ({"question": "a\udfff?"}, r"lone surrogate U\+DFFF"),
+        (
+            {"question": "<|im_start|>user\na?"},
+            r"<\|im_start\|>: the chat template is in it already",
+        ),
+        ({"response": "a <|image_pad|>"}, "stands for a picture: take it out"),
         ({"response_ids": [1, -2]}, "must be a list of token ids"),
         ({"reward": "good"}, "reward must be a number"),
         ({"spans": [[3, 1, "visual"]]}, r"spans must be a list of \[start, end, label\]"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,13 @@ COLUMNS = {
     **{name: (name,) for name in ("reward_reason", "finished", "spans", "labels", "split")},
 }
 SHOWN = 20  # bad rows in a message
+
+
+# what the families' chat templates write around turns and pictures
+PICTURES = re.compile(
+    r"<\|(?:image_pad|video_pad|vision_start|vision_end)\|>|<fake_token_around_image>"
+)
+TURNS = re.compile(rf"<\|im_(?:start|end)\|>|<end_of_utterance>|{PICTURES.pattern}")
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,7 @@ def _answered(
     text, ids = _response(row) if answered else (None, None)
     for name, value in (("prompt", json.dumps(asked, ensure_ascii=False)), ("response", text)):
         _refuse_surrogates(name, value or "")
+        _refuse_markup(name, value or "")
     own = None if row.get("id") in (None, "") else str(row["id"])
     group = own if row.get("prompt_id") in (None, "") else str(row["prompt_id"])
     if group is None:
@@ -290,6 +299,18 @@ def _refuse_surrogates(name: str, text: str) -> None:
             f"its {name} holds the lone surrogate U+{ord(text[error.start]):04X} at character "
             f"{error.start}, which no encoding has: mend what wrote the file"
         ) from error
+
+
+def _refuse_markup(name: str, text: str) -> None:
+    """Raise where a text holds what the processor will write, or what stands for pictures."""
+    found = (TURNS if name == "prompt" else PICTURES).search(text)
+    if found and name == "prompt":
+        raise ValueError(
+            f"its prompt holds {found[0]}: the chat template is in it already, and would be put "
+            "around it again; give the question alone, or chat messages"
+        )
+    if found:
+        raise ValueError(f"its response holds {found[0]}, which stands for a picture: take it out")
 
 
 def _reward(value: Any) -> float | None:

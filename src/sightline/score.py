@@ -172,7 +172,10 @@ def _without_other_images(views: Mapping[str, View], missing: Sequence[str]) -> 
             raise ValueError(
                 f"view {name!r} needs another image for each row: there is none for {missing[0]!r}"
             )
-        print(f"{name} is left out: no other row has another image than {missing[0]!r}")
+        print(
+            f"{name} is left out: for {len(missing)} row(s), the first {missing[0]!r}, no other "
+            "row has other images in as many places"
+        )
     return kept
 
 
