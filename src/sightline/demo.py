@@ -23,7 +23,7 @@ from .scoring import score_views
 from .tasks import digits
 from .token_labels import label_tokens
 from .train import build_trainer, description, reinforce
-from .views import Blind
+from .views import Blind, SameImage
 from .warm_start import WarmStart, load_warm_model
 
 HELD_OUT = 1000  # questions
@@ -120,7 +120,9 @@ def look(
         all responses that follow the task's grammar; None if none does.
     """
     encoded = encode(processor, questions, responses).to(model.device)
-    views = score_views(model, encoded, {"blind": Blind()}).views
+    # the same picture twice is a control: what it gives is the scorer's doing
+    asked = {"blind": Blind(), "control:same": SameImage()}
+    views = score_views(model, encoded, asked, unchanged=True).views
     spans = [digits.spans(response) for response in responses]
     verdicts = exact_answer(responses, [row["answer"] for row in questions])
     records = token_records(

@@ -28,8 +28,9 @@ def head(run: Run) -> dict[str, Any]:
         f"{n.replace('_', ' ')} {formats.duration(s)}" for n, s in seconds.items() if n != "total"
     ]
     name = algorithm.get("name") or result.get("algorithm")
+    where = run.about.get("computed_on")
     facts = [
-        ("Model", run.about.get("model"), f"computed on {run.about.get('computed_on', 'n/a')}"),
+        ("Model", run.about.get("model"), f"computed on {where}" if where else ""),
         ("Algorithm", name, ", ".join(parameters)),
         ("Steps", number(result.get("steps")), f"seed {formats.plain(seed)}"),
         (

@@ -28,7 +28,7 @@ METRICS = {
 
 def training(run: Run) -> dict[str, Any]:
     """One small figure for each metric that was logged, and the names of those that were not."""
-    figures, missing = [], []
+    figures = []
     for key, title in METRICS.items():
         logged = [record for record in run.metrics if key in record]
         points = finite_points(run, key)
@@ -36,18 +36,28 @@ def training(run: Run) -> dict[str, Any]:
             steps, values = map(list, zip(*points, strict=True))
             figures.append(
                 {
+                    "key": key,
                     "title": title,
                     "svg": curve_figure(key, steps, values),
                     "end": smooth(values)[-1],
                     "gaps": len(logged) - len(points),
                 }
             )
-        else:
-            missing.append(key)
-    keys = [key for key in METRICS if key not in missing]
+    keys, drawn = [f["key"] for f in figures], {f["title"] for f in figures}
+    # what is called accuracy depends on the rewards: one of its names is enough
+    missing: dict[str, str] = {}
+    for key, title in METRICS.items():
+        if title not in drawn:
+            missing.setdefault(title, key)
     rows = [[r.get("step"), *(number(r.get(key)) for key in keys)] for r in run.metrics]
     table = Table("training", ["step", *keys], rows)
-    return {"figures": figures, "missing": missing, "keys": keys, "rows": rows, "table": table}
+    return {
+        "figures": figures,
+        "missing": list(missing.values()),
+        "keys": keys,
+        "rows": rows,
+        "table": table,
+    }
 
 
 def finite_points(run: Run, key: str) -> list[tuple[float, float]]:
