@@ -57,54 +57,20 @@ def solve(question: str, reads: Sequence[str]) -> str:
     return str(high - low if question == DIFFERENCE else high + low)
 
 
+_grammar = responses.Grammar(VOCABULARY, LOOK_ALIKES, solve)
+demonstration, transcription = _grammar.demonstration, _grammar.transcription
+spans, misread = _grammar.spans, _grammar.misread
+readings, reading_accuracy = _grammar.readings, _grammar.reading_accuracy
+
+
 def guess_rate() -> float:
     """Of any constant: 7 differences and 13 sums, each equally likely, half of each."""
     return (1 / 7 + 1 / 13) / 2
 
 
-def demonstration(row: dict, rng: np.random.Generator) -> str:
-    """One correct response, the bars in any order."""
-    return responses.compose(
-        dict(zip(VOCABULARY, row["reads"], strict=True)),
-        NUMBERS[int(row["answer"])],
-        row["answer"],
-        rng,
-        length=row["length"],
-        filler=row["filler"],
-    )
-
-
 def in_view(row: dict) -> list[str]:
     """The words for what the picture shows, from left to right."""
     return row["reads"]
-
-
-def transcription(row: dict, rng: np.random.Generator) -> str:
-    """The shortest correct response."""
-    reads = dict(zip(VOCABULARY, row["reads"], strict=True))
-    return responses.transcription(reads, NUMBERS[int(row["answer"])], rng)
-
-
-def misread(row: dict, rng: np.random.Generator, rate: float) -> dict:
-    """`row` by an annotator who, at `rate`, miscounts the lines of a bar."""
-    return responses.misread(row, rng, rate, LOOK_ALIKES, solve)
-
-
-def spans(response: str) -> list[tuple[int, int, str]] | None:
-    """The four heights are `visual`; the last number and the box are `answer`."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and parsed.spans
-
-
-def readings(response: str) -> tuple[str, ...] | None:
-    """The heights that `response` says, from left to right, or None."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and tuple(parsed.reads[marker] for marker in VOCABULARY)
-
-
-def reading_accuracy(rows: Sequence[dict], texts: Sequence[str]) -> float:
-    """Share of responses that say all four heights right."""
-    return responses.share_read(readings, rows, texts)
 
 
 def corpus() -> Iterator[str]:

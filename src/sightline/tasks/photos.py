@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from . import responses, scenes
-from .digits import NUMBERS
 
 TILE = 32  # pixels; the picture is four tiles wide and one high
 SHARES = {"warm": 0.3, "rl": 0.45, "heldout": 0.25}
@@ -73,54 +72,20 @@ def solve(question: str, reads: Sequence[str]) -> str:
     return str(list(reads).count(wanted))
 
 
+_grammar = responses.Grammar(VOCABULARY, LOOK_ALIKES, solve)
+demonstration, transcription = _grammar.demonstration, _grammar.transcription
+spans, misread = _grammar.spans, _grammar.misread
+readings, reading_accuracy = _grammar.readings, _grammar.reading_accuracy
+
+
 def guess_rate() -> float:
     """Of any constant: three questions have five answers, one has four, each equally likely."""
     return (3 / 5 + 1 / 4) / 4
 
 
-def demonstration(row: dict, rng: np.random.Generator) -> str:
-    """One correct response, the crops in any order."""
-    return responses.compose(
-        dict(zip(VOCABULARY, row["reads"], strict=True)),
-        NUMBERS[int(row["answer"])],
-        row["answer"],
-        rng,
-        length=row["length"],
-        filler=row["filler"],
-    )
-
-
 def in_view(row: dict) -> list[str]:
     """The words for what the picture shows, from left to right."""
     return row["reads"]
-
-
-def transcription(row: dict, rng: np.random.Generator) -> str:
-    """The shortest correct response."""
-    reads = dict(zip(VOCABULARY, row["reads"], strict=True))
-    return responses.transcription(reads, NUMBERS[int(row["answer"])], rng)
-
-
-def misread(row: dict, rng: np.random.Generator, rate: float) -> dict:
-    """`row` by an annotator who, at `rate`, takes a crop for one that looks like it."""
-    return responses.misread(row, rng, rate, LOOK_ALIKES, solve)
-
-
-def spans(response: str) -> list[tuple[int, int, str]] | None:
-    """The four words for the crops are `visual`; the number and the box are `answer`."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and parsed.spans
-
-
-def readings(response: str) -> tuple[str, ...] | None:
-    """What `response` says the crops show, from left to right, or None."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and tuple(parsed.reads[marker] for marker in VOCABULARY)
-
-
-def reading_accuracy(rows: Sequence[dict], texts: Sequence[str]) -> float:
-    """Share of responses that say all four crops right."""
-    return responses.share_read(readings, rows, texts)
 
 
 def corpus() -> Iterator[str]:

@@ -134,37 +134,71 @@ def parse(
     return Parsed(reads, (spans if visual else []) + answer)
 
 
-def transcription(reads: Mapping[str, str], result: str, rng: np.random.Generator) -> str:
-    """The shortest correct response: each marker and its word, and what follows from them."""
-    markers = rng.permutation(list(reads)).tolist()
-    return "".join(f" {marker} {reads[marker]}" for marker in markers) + f" {result}"
+@dataclass(frozen=True)
+class Grammar:
+    """The responses of one task: the functions of its module that follow from its words.
 
+    Args:
+        vocabulary: the words that each marker may show, in the order of a row's `reads`.
+        look_alikes: what a careless annotator takes a word for.
+        solve: the answer, in digits, from a question and the words read.
+        visual: False where the words are read from the question, not from the picture.
+        leading: how many words are always read first; the others come in any order.
+    """
 
-def misread(
-    row: dict,
-    rng: np.random.Generator,
-    rate: float,
-    look_alikes: Mapping[str, str],
-    solve: Callable[[str, Sequence[str]], str],
-) -> dict:
-    """`row` as a careless annotator tells it: at `rate`, a word is taken for its look-alike."""
-    reads = [
-        look_alikes[word] if word in look_alikes and rng.random() < rate else word
-        for word in row["reads"]
-    ]
-    return {**row, "reads": reads, "answer": solve(row["question"], reads)}
+    vocabulary: Mapping[str, Sequence[str]]
+    look_alikes: Mapping[str, str]
+    solve: Callable[[str, Sequence[str]], str]
+    visual: bool = True
+    leading: int = 0
 
+    def demonstration(self, row: dict, rng: np.random.Generator) -> str:
+        """One correct response to `row`."""
+        return compose(
+            self._reads(row),
+            NUMBERS[int(row["answer"])],
+            row["answer"],
+            rng,
+            length=row["length"],
+            filler=row["filler"],
+            leading=self.leading,
+        )
 
-def share_read(
-    readings: Callable[[str], tuple[str, ...] | None],
-    rows: Sequence[dict],
-    responses: Sequence[str],
-) -> float:
-    """Share of responses that say every word right; one outside the grammar says none."""
-    right = [
-        readings(text) == tuple(row["reads"]) for row, text in zip(rows, responses, strict=True)
-    ]
-    return sum(right) / max(len(right), 1)
+    def transcription(self, row: dict, rng: np.random.Generator) -> str:
+        """The shortest correct response: each marker and its word, and what follows from them."""
+        reads = self._reads(row)
+        markers = rng.permutation(list(reads)).tolist()
+        said = "".join(f" {marker} {reads[marker]}" for marker in markers)
+        return f"{said} {NUMBERS[int(row['answer'])]}"
+
+    def misread(self, row: dict, rng: np.random.Generator, rate: float) -> dict:
+        """`row` as a careless annotator tells it: at `rate`, a word is taken for its look-alike."""
+        reads = [
+            self.look_alikes[word] if word in self.look_alikes and rng.random() < rate else word
+            for word in row["reads"]
+        ]
+        return {**row, "reads": reads, "answer": self.solve(row["question"], reads)}
+
+    def spans(self, response: str) -> list[tuple[int, int, str]] | None:
+        """The words read are `visual`, the concluding number and the box `answer`; or None."""
+        parsed = parse(response, self.vocabulary, visual=self.visual)
+        return parsed and parsed.spans
+
+    def readings(self, response: str) -> tuple[str, ...] | None:
+        """The words that `response` says it reads, in the order of `reads`, or None."""
+        parsed = parse(response, self.vocabulary)
+        return parsed and tuple(parsed.reads[marker] for marker in self.vocabulary)
+
+    def reading_accuracy(self, rows: Sequence[dict], texts: Sequence[str]) -> float:
+        """Share of responses that say every word right; one outside the grammar says none."""
+        right = [
+            self.readings(text) == tuple(row["reads"])
+            for row, text in zip(rows, texts, strict=True)
+        ]
+        return sum(right) / max(len(right), 1)
+
+    def _reads(self, row: dict) -> dict[str, str]:
+        return dict(zip(self.vocabulary, row["reads"], strict=True))
 
 
 def corpus(questions: Iterable[str], vocabulary: Mapping[str, Sequence[str]]) -> Iterator[str]:

@@ -66,50 +66,15 @@ def solve(question: str, reads: Sequence[str]) -> str:
     return str(sum(NUMBERS.index(word) for word in reads[1:]))
 
 
+_grammar = responses.Grammar(VOCABULARY, LOOK_ALIKES, solve, leading=1)
+demonstration, transcription = _grammar.demonstration, _grammar.transcription
+spans, misread = _grammar.spans, _grammar.misread
+readings, reading_accuracy = _grammar.readings, _grammar.reading_accuracy
+
+
 def guess_rate() -> float:
     """Of any constant: the four answers are equally likely."""
     return 0.25
-
-
-def demonstration(row: dict, rng: np.random.Generator) -> str:
-    """One correct response: the colour first, then the columns in any order."""
-    return responses.compose(
-        dict(zip(VOCABULARY, row["reads"], strict=True)),
-        NUMBERS[int(row["answer"])],
-        row["answer"],
-        rng,
-        length=row["length"],
-        filler=row["filler"],
-        leading=1,
-    )
-
-
-def transcription(row: dict, rng: np.random.Generator) -> str:
-    """The shortest correct response."""
-    reads = dict(zip(VOCABULARY, row["reads"], strict=True))
-    return responses.transcription(reads, NUMBERS[int(row["answer"])], rng)
-
-
-def misread(row: dict, rng: np.random.Generator, rate: float) -> dict:
-    """`row` by an annotator who, at `rate`, overlooks a shape or takes yellow for green."""
-    return responses.misread(row, rng, rate, LOOK_ALIKES, solve)
-
-
-def spans(response: str) -> list[tuple[int, int, str]] | None:
-    """The colour and the three counts are `visual`; the last number and the box are `answer`."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and parsed.spans
-
-
-def readings(response: str) -> tuple[str, ...] | None:
-    """The colour and the counts from left to right that `response` says, or None."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and tuple(parsed.reads[marker] for marker in VOCABULARY)
-
-
-def reading_accuracy(rows: Sequence[dict], texts: Sequence[str]) -> float:
-    """Share of responses that say the colour and all counts right."""
-    return responses.share_read(readings, rows, texts)
 
 
 def corpus() -> Iterator[str]:

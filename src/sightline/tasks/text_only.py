@@ -49,49 +49,15 @@ def solve(question: str, reads: Sequence[str]) -> str:
     return str(sum(NUMBERS.index(word) for word in reads))
 
 
+_grammar = responses.Grammar(VOCABULARY, LOOK_ALIKES, solve, visual=False)
+demonstration, transcription = _grammar.demonstration, _grammar.transcription
+spans, misread = _grammar.spans, _grammar.misread
+readings, reading_accuracy = _grammar.readings, _grammar.reading_accuracy
+
+
 def guess_rate() -> float:
     """Of who reads the question: it holds the answer."""
     return 1.0
-
-
-def demonstration(row: dict, rng: np.random.Generator) -> str:
-    """One correct response, the numbers in any order."""
-    return responses.compose(
-        dict(zip(VOCABULARY, row["reads"], strict=True)),
-        NUMBERS[int(row["answer"])],
-        row["answer"],
-        rng,
-        length=row["length"],
-        filler=row["filler"],
-    )
-
-
-def transcription(row: dict, rng: np.random.Generator) -> str:
-    """The shortest correct response."""
-    reads = dict(zip(VOCABULARY, row["reads"], strict=True))
-    return responses.transcription(reads, NUMBERS[int(row["answer"])], rng)
-
-
-def misread(row: dict, rng: np.random.Generator, rate: float) -> dict:
-    """`row` by someone who, at `rate`, miscopies a number."""
-    return responses.misread(row, rng, rate, LOOK_ALIKES, solve)
-
-
-def spans(response: str) -> list[tuple[int, int, str]] | None:
-    """The last number and the box are `answer`; nothing is `visual`."""
-    parsed = responses.parse(response, VOCABULARY, visual=False)
-    return parsed and parsed.spans
-
-
-def readings(response: str) -> tuple[str, ...] | None:
-    """The numbers that `response` copies, in the order of the question, or None."""
-    parsed = responses.parse(response, VOCABULARY)
-    return parsed and tuple(parsed.reads[marker] for marker in VOCABULARY)
-
-
-def reading_accuracy(rows: Sequence[dict], texts: Sequence[str]) -> float:
-    """Share of responses that copy all three numbers right."""
-    return responses.share_read(readings, rows, texts)
 
 
 def corpus() -> Iterator[str]:
