@@ -1,6 +1,7 @@
 """How large a model is, from its configuration alone: no weight is loaded."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,18 @@ def model_place(name: str) -> str:
     """A model's folder, its ~ resolved, or its id on the Hub."""
     folder = Path(name).expanduser()
     return str(folder) if name.startswith((".", "/", "~")) or folder.is_dir() else name
+
+
+def existing_place(name: str, files: Sequence[str] = ("config.json",)) -> str:
+    """`model_place` of a model; raises where that is a folder without any of these `files`."""
+    place = model_place(name)
+    is_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(place).is_dir()
+    if is_path and not any((Path(place) / file).is_file() for file in files):
+        raise FileNotFoundError(
+            f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
+            "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
+        )
+    return place
 
 
 def count(model: nn.Module) -> int:

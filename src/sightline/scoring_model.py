@@ -1,14 +1,13 @@
 """The model that scores, from a name."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from .families import family_of
-from .model_shape import model_place
+from .model_shape import existing_place
 from .tasks import digits
 from .warm_start import load_warm_model
 
@@ -28,13 +27,7 @@ def load_model(name: str, dtype: str, device: str) -> tuple[Any, Any]:
     if name == "tiny":
         warm: tuple[Any, Any] = load_warm_model(digits, 0)
         return warm[0].to(device), warm[1]
-    place = model_place(name)
-    is_path = name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(place).is_dir()
-    if is_path and not (Path(place) / "config.json").is_file():
-        raise FileNotFoundError(
-            f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
-            "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
-        )
+    place = existing_place(name)
     config = AutoConfig.from_pretrained(place)
     if not hasattr(config, "vision_config"):
         raise ValueError(

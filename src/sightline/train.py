@@ -26,7 +26,7 @@ from .engines.trl import (
     show_readable_progress,
 )
 from .families import family_of
-from .model_shape import ADAPTED, model_place
+from .model_shape import ADAPTED, existing_place, model_place
 from .process import quiet_libraries, use_threads
 from .prompts import find_prompt
 from .records import (
@@ -266,16 +266,11 @@ def description(
 
 def check_model(name: str) -> None:
     """Raise unless `name` is tiny, or a folder or a place on the Hub with a model of a family."""
-    is_path = name.startswith((".", "/", "~")) or name.count("/") != 1
-    if name != "tiny" and is_path and not (Path(name).expanduser() / "config.json").is_file():
-        raise FileNotFoundError(
-            f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
-            "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
-        )
     if name == "tiny":
         return
+    place = existing_place(name)
     try:
-        config = AutoConfig.from_pretrained(model_place(name))
+        config = AutoConfig.from_pretrained(place)
     except OSError as error:
         raise OSError(
             f"the configuration of {name!r} cannot be read, neither from the Hub nor from what was "

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from .. import tasks
-from ..model_shape import model_place
+from ..model_shape import existing_place, model_place
 from ..prompts import NONE, PROMPTS, Prompt
 from ..warm_start import PACKAGED, load_warm_model
 
@@ -36,13 +36,7 @@ def load_model(name: str) -> Loaded:
     if name == "tiny":
         model, processor = load_warm_model(tasks.load("digits"), seed=0)
         return Loaded(model, processor, {"name": name, **_computed(model, _weights(PACKAGED))})
-    place = model_place(name)
-    is_path = name.startswith((".", "/", "~")) or name.count("/") != 1
-    if is_path and not any((Path(place) / f"{part}config.json").is_file() for part in KINDS):
-        raise FileNotFoundError(
-            f"no model at {name!r}: give a folder with a config.json, a Hub id such as "
-            "Qwen/Qwen2.5-VL-3B-Instruct, or tiny"
-        )
+    place = existing_place(name, ("config.json", "adapter_config.json"))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         processor = AutoProcessor.from_pretrained(place, padding_side="left")
@@ -55,9 +49,6 @@ def load_model(name: str) -> Loaded:
     identity = _weights(Path(place)) if Path(place).is_dir() else model.config._commit_hash
     model = model.to(device).eval()
     return Loaded(model, processor, {"name": name, **_computed(model, identity)})
-
-
-KINDS = ("", "adapter_")
 
 
 def trained_prompt(name: str) -> Prompt | None:
