@@ -158,7 +158,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
                 f"{dead}: the image does not reach the model's log-probabilities"
             )
         with self.clock.times("scoring"):
-            weights = seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
+            weights = self._weights(responses, scored)
         kept = {name: score.select(seen) for name, score in scored.views.items()}
         metrics = weight_metrics(weights[seen], kept, responses.mask[seen])
         had_views = responses.num_images if self._scored else seen.tolist()
@@ -207,6 +207,10 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         if log_probs is None or not self.entropy_penalty:
             return loss
         return loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+
+    def _weights(self, responses: Encoded, scored: Scored) -> Tensor:
+        """The algorithm's weights, one per token."""
+        return seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
 
     def _check_prompt(self, row: dict) -> None:
         """Raise if the picture of `row` does not find its place in the prompt (T4)."""
