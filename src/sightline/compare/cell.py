@@ -123,7 +123,12 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
     append_lines(folder / "heldout.jsonl", curve.questions())
     result = {
         "cell": asdict(cell),
-        "points": with_costs(curve.points, read_lines(folder / "metrics.jsonl"), args),
+        "points": with_costs(
+            curve.points,
+            read_lines(folder / "metrics.jsonl"),
+            args.per_device_train_batch_size,
+            int(args.logging_steps),
+        ),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     write_json(folder / "result.json", result)
@@ -206,15 +211,20 @@ class Curve(TrainerCallback):
 
 
 def with_costs(
-    points: Sequence[dict[str, Any]], metrics: Sequence[dict[str, Any]], args: GRPOConfig
+    points: Sequence[dict[str, Any]],
+    metrics: Sequence[dict[str, Any]],
+    responses: int,
+    window: int,
 ) -> list[dict[str, Any]]:
     """The points of a curve with what they cost so far, from the lines of `metrics.jsonl`.
 
     `tokens` were sampled; `passes` are responses that went through the model to be scored or
     trained on, generation apart; `seconds` are those of training, measurements apart.
+
+    Args:
+        responses: of a step.
+        window: steps that a line of the log is the mean of.
     """
-    responses = args.per_device_train_batch_size
-    window = int(args.logging_steps)
     steps = [line for line in metrics if "reward" in line]
     costed = []
     for point in points:
