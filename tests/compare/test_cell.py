@@ -72,7 +72,7 @@ def test_cells_of_a_seed_are_paired(cells):
 def test_two_runs_compare_by_question(cells):
     said = compare_runs(cells / "uniform", cells / "entropy-40")
     assert "4 held-out questions, second minus first" in said and "McNemar" in said
-    with pytest.raises(ValueError, match="has no heldout.jsonl"):
+    with pytest.raises(ValueError, match=r"has no heldout\.jsonl"):
         compare_runs(cells / "uniform", cells)
 
 

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from sightline.algorithms import PGPO, VPPO, Algorithm, ViewScores
 from sightline.compare.rules import LABELS, RULES, UNKNOWN, Oracle, Shuffled, Top, find_rule
 
-O, V, A, U = LABELS["other"], LABELS["visual"], LABELS["answer"], UNKNOWN
+N, V, A, U = LABELS["other"], LABELS["visual"], LABELS["answer"], UNKNOWN  # N: neither
 MASK = torch.tensor([[True] * 4 + [False], [True] * 5])
 
 
@@ -18,7 +18,7 @@ def told(**tables):
 
 
 def test_the_oracle_weighs_what_must_be_read_and_the_answer():
-    scores = told(label=[[O, V, O, A, V], [U] * 5])  # a visual token on padding; no labels
+    scores = told(label=[[N, V, N, A, V], [U] * 5])  # a visual token on padding; no labels
     assert_close(
         Oracle().token_weights(scores, MASK),
         torch.tensor([[0.0, 1, 0, 1, 0], [1, 1, 1, 1, 1]]),
@@ -35,7 +35,7 @@ def test_the_oracle_weighs_what_must_be_read_and_the_answer():
 
 
 def test_a_response_without_a_word_to_be_read_is_plain_grpo():
-    scores = told(label=[[O, O, O, O, V], [O, O, A, O, O]])
+    scores = told(label=[[N, N, N, N, V], [N, N, A, N, N]])
     assert_close(Oracle().token_weights(scores, MASK)[0], torch.tensor([1.0, 1, 1, 1, 0]))
     only_read = Oracle(answer=False).token_weights(scores, MASK)
     assert_close(only_read[1], torch.ones(5))
@@ -66,7 +66,7 @@ def test_shuffled_deals_among_real_tokens_only():
 
 def test_top_keeps_the_most_dependent_and_the_answer():
     kl = torch.tensor([[0.1, 0.4, 0.2, 0.3, 9.0], [0.5, 0.1, 0.2, 0.3, 0.4]])
-    scores = told(label=[[A, O, O, O, A], [O, A, O, O, O]])
+    scores = told(label=[[A, N, N, N, A], [N, A, N, N, N]])
     scores["blind"] = ViewScores(torch.full((2, 5), -1.0), kl)
     # ceil(0.4 * 4) = 2 and ceil(0.4 * 5) = 2
     kept = torch.tensor([[0.0, 1, 0, 1, 0], [1, 0, 0, 0, 1]])

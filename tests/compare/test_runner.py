@@ -71,15 +71,15 @@ def test_a_longer_suite_runs_what_is_new(cells):
     assert lines[0].startswith("8 cells, 2 to run")
 
 
-def test_another_protocol_in_the_same_folder_is_refused(cells):
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("measure_every: 1", "measure_every: 2"), ("pgpo]", "pgpo: {of: pgpo, boost: 1.0}]")],
+)
+def test_another_protocol_in_the_same_folder_is_refused(cells, old, new):
     run(cells)
-    for old, new in (
-        ("measure_every: 1", "measure_every: 2"),
-        ("[uniform, pgpo]", "[uniform, pgpo: {of: pgpo, boost: 1.0}]"),
-    ):
-        other = parse_suite("small", SUITE.text.replace(old, new))
-        with pytest.raises(ValueError, match="was run with another protocol or rule"):
-            run(cells, other)
+    other = parse_suite("small", SUITE.text.replace(old, new))
+    with pytest.raises(ValueError, match="was run with another protocol or rule"):
+        run(cells, other)
 
 
 def test_a_failure_is_recorded_and_the_next_call_tries_again(cells, monkeypatch):
