@@ -16,7 +16,7 @@ from trl import GRPOConfig
 from .. import tasks
 from ..algorithms import Algorithm
 from ..process import quiet_libraries, use_threads
-from ..records import append_lines, read_lines, write_json
+from ..records import HELD_OUT_FILE, append_lines, read_lines, write_json
 from ..rewards import exact_answer, think_format
 from ..run_arguments import TINY_SETTINGS
 from ..train import description
@@ -120,7 +120,7 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
     trainer.add_callback(curve)
     curve.measure(0)
     trainer.train()
-    append_lines(folder / "heldout.jsonl", curve.questions())
+    append_lines(folder / HELD_OUT_FILE, curve.questions())
     result = {
         "cell": asdict(cell),
         "points": with_costs(
@@ -203,9 +203,13 @@ class Curve(TrainerCallback):
                 "id": row["id"],
                 "gold": row["answer"],
                 **{
-                    f"{name}_{when}": getattr(answers, name)[index]
+                    f"{name}_{when}": values[index]
                     for when, answers in (("before", first), ("after", last))
-                    for name in ("texts", "right", "read")
+                    for name, values in (
+                        ("response", answers.texts),
+                        ("right", answers.right),
+                        ("read", answers.read),
+                    )
                 },
             }
 

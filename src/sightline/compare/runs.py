@@ -5,9 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluate import bootstrap_interval, mcnemar
-from ..records import read_lines
-
-HELD_OUT = "heldout.jsonl"
+from ..records import HELD_OUT_FILE, read_lines
 
 
 def compare_runs(first: Path, second: Path) -> str:
@@ -26,6 +24,8 @@ def compare_runs(first: Path, second: Path) -> str:
     lines = [f"{len(one)} held-out questions, second minus first", f"  first   {first}"]
     lines.append(f"  second  {second}")
     for name, title in (("right", "answers right"), ("read", "all words read right")):
+        if not all(f"{name}_after" in line for run in (one, two) for line in run.values()):
+            continue  # the demo does not tell what it read
         before, after = ([bool(run[i][f"{name}_after"]) for i in one] for run in (one, two))
         differences = [float(b) - float(a) for a, b in zip(before, after, strict=True)]
         low, high = bootstrap_interval(differences)
@@ -44,10 +44,10 @@ def compare_runs(first: Path, second: Path) -> str:
 
 
 def _answers(folder: Path) -> dict[str, Mapping[str, Any]]:
-    lines = read_lines(folder / HELD_OUT)
+    lines = read_lines(folder / HELD_OUT_FILE)
     if not lines:
         raise ValueError(
-            f"{folder} has no {HELD_OUT}: give folders of sightline demo or of cells of sightline "
+            f"{folder} has no {HELD_OUT_FILE}: give folders of sightline demo or of cells of sightline "
             "compare; two evaluations are compared by sightline eval --compare"
         )
     return {line["id"]: line for line in lines}
