@@ -2,6 +2,7 @@
 
 import pytest
 
+from sightline.compare import page
 from sightline.compare.command import run
 from sightline.compare.flags import add_compare
 from sightline.compare.page import write_page
@@ -52,6 +53,12 @@ def results():
     return ResultSet(about, [cell(c.task, c.rule, c.learning_rate, c.seed) for c in SUITE.cells()])
 
 
+@pytest.fixture
+def no_figure_files(monkeypatch):
+    """They take most of the time, and one test looks at them."""
+    monkeypatch.setattr(page, "save_drawings", lambda drawings, folder: None)
+
+
 def test_standings_by_hand(results):
     by_rule = {s.rule: s for s in standings(results) if s.task == "digits-sum-12-free"}
     uniform, oracle, pgpo = (by_rule[rule] for rule in ("uniform", "oracle", "pgpo"))
@@ -68,40 +75,44 @@ def test_standings_by_hand(results):
     assert pgpo.last["tokens"] == 200 and pgpo.first["twin_accuracy"] is None
 
 
-def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path):
+def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figure_files):
     broken = next(c for c in results.cells if c["rule"] == "pgpo" and c["learning_rate"] == 1e-4)
     broken["failure"] = broken.pop("points") and "RuntimeError"
     found = next(s for s in standings(results) if s.rule == "pgpo")
     assert found.failed == 1 and found.seeds == [1, 2] and len(found.difference.each) == 2
-    page = write_page(results, tmp_path).read_text()
-    assert "1 cell failed" in page and "digits-sum-12-free/pgpo/lr0.0001/seed0" in page
+    html = write_page(results, tmp_path).read_text()
+    assert "1 cell failed" in html and "digits-sum-12-free/pgpo/lr0.0001/seed0" in html
 
 
 def test_the_page_and_its_files(results, tmp_path):
     path = write_page(results, tmp_path)
-    page, text = path.read_text(), (tmp_path / "report.md").read_text()
-    for said in (page, text):
+    html, text = path.read_text(), (tmp_path / "report.md").read_text()
+    for said in (html, text):
         assert "Exploratory" in said and "+8.3" in said and "66.7" in said
-    assert page.count("<svg") == 1 + 2 * 6  # the headline, and six of each task
-    assert "http" not in page.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert html.count("<svg") == 1 + 2 * 6  # the headline, and six of each task
+    assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert (tmp_path / "figures" / "dose.png").stat().st_size > 5000
     assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 3
-    assert path.read_bytes() == write_page(results, tmp_path / "again").read_bytes()
 
 
-def test_one_seed_has_no_interval_and_says_so(results, tmp_path):
+def test_the_same_set_gives_the_same_bytes(results, tmp_path, no_figure_files):
+    one, other = (write_page(results, tmp_path / name) for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_one_seed_has_no_interval_and_says_so(results, tmp_path, no_figure_files):
     alone = ResultSet(results.about, [c for c in results.cells if c["seed"] == 0])
-    page = write_page(alone, tmp_path).read_text()
-    assert "Without an interval" in page and "pgpo on digits-sum-48-free" in page
-    assert "16 cells of the suite have not been run" in page
+    html = write_page(alone, tmp_path).read_text()
+    assert "Without an interval" in html and "pgpo on digits-sum-48-free" in html
+    assert "16 cells of the suite have not been run" in html
 
 
-def test_names_of_a_suite_are_text(results, tmp_path):
+def test_names_of_a_suite_are_text(results, tmp_path, no_figure_files):
     name = "<script>alert(1)</script>"
     text = TEXT.replace("oracle, pgpo]", f'oracle, pgpo, "{name}": {{of: pgpo}}]')
     cells = [*results.cells, cell("digits-sum-12-free", "pgpo", 1e-4, 0) | {"rule": name}]
-    page = write_page(ResultSet(results.about | {"suite": text}, cells), tmp_path).read_text()
-    assert "<script" not in page and "&lt;script&gt;" in page
+    html = write_page(ResultSet(results.about | {"suite": text}, cells), tmp_path).read_text()
+    assert "<script" not in html and "&lt;script&gt;" in html
 
 
 def test_results_are_collected_kept_and_read(results, tmp_path):
@@ -146,7 +157,7 @@ def test_hypotheses_come_before_the_first_cell(tmp_path):
         register(SUITE, tmp_path / "late", document)
 
 
-def test_flags(results, tmp_path, capsys):
+def test_flags(results, tmp_path, capsys, no_figure_files):
     import argparse
 
     parser = argparse.ArgumentParser()

@@ -1,11 +1,22 @@
 """The references by hand, and every rule held to the contract of an algorithm."""
 
+import math
+
 import pytest
 import torch
 from torch.testing import assert_close
 
 from sightline.algorithms import PGPO, VPPO, Algorithm, ViewScores
-from sightline.compare.rules import LABELS, RULES, UNKNOWN, Oracle, Shuffled, Top, find_rule
+from sightline.compare.rules import (
+    LABELS,
+    RULES,
+    UNKNOWN,
+    Bounded,
+    Oracle,
+    Shuffled,
+    Top,
+    find_rule,
+)
 
 N, V, A, U = LABELS["other"], LABELS["visual"], LABELS["answer"], UNKNOWN  # N: neither
 MASK = torch.tensor([[True] * 4 + [False], [True] * 5])
@@ -79,6 +90,25 @@ def test_top_keeps_the_most_dependent_and_the_answer():
         Top(0.4, by="entropy").token_weights(scores, MASK),
         torch.tensor([[1.0, 0, 0, 1, 0], [1, 0, 0, 0, 1]]),
     )
+
+
+def test_bounded_blends_until_enough_tokens_count():
+    # log(1 + S) = 0, 0, 0, 4: v = 0, 0, 0, 4 over its mean 1; var(v) = 3
+    kl = torch.zeros(2, 5)
+    kl[0, 3], kl[0, 4] = math.expm1(4), 50.0  # the last is padding
+    scores = {"blind": ViewScores(torch.full((2, 5), -1.0), kl)}
+    # a share of 1/4 is what v itself has; 1/2 wants mean(w^2) = 2: a = 1 / sqrt 3
+    found = Bounded(0.25, noise=0.0).token_weights(scores, MASK)
+    assert_close(found[0], torch.tensor([0.0, 0, 0, 4, 0]))
+    blend = 1 / math.sqrt(3)
+    found = Bounded(0.5, noise=0.0).token_weights(scores, MASK)
+    assert_close(found[0], torch.tensor([1 - blend] * 3 + [1 + 3 * blend, 0]))
+    assert_close(found[0].square().sum() / 4, torch.tensor(2.0))
+    assert_close(found[1], torch.ones(5))  # nothing depends on the image
+    assert_close(Bounded(1.0).token_weights(scores, MASK), MASK.float())
+    kl[1] = torch.tensor([0.02, 0.01, 0.0, 0.03, 0.04])
+    quiet = {"blind": ViewScores(torch.full((2, 5), -1.0), kl)}
+    assert_close(Bounded(0.25, noise=0.05).token_weights(quiet, MASK)[1], torch.ones(5))
 
 
 @pytest.mark.parametrize("name", RULES)

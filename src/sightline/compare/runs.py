@@ -47,7 +47,7 @@ def _answers(folder: Path) -> dict[str, Mapping[str, Any]]:
     lines = read_lines(folder / HELD_OUT_FILE)
     if not lines:
         raise ValueError(
-            f"{folder} has no {HELD_OUT_FILE}: give folders of sightline demo or of cells of sightline "
-            "compare; two evaluations are compared by sightline eval --compare"
+            f"{folder} has no {HELD_OUT_FILE}: give folders of sightline demo or of cells of "
+            "sightline compare; two evaluations are compared by sightline eval --compare"
         )
     return {line["id"]: line for line in lines}
