@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sightline import score as score_module
-from sightline.attribution import check_rule, choose_tokens, sweep_cost, sweep_image
 from sightline.cli import main
 from sightline.encoding import encode
+from sightline.score import run as score_module
+from sightline.score.attribution import sweep_cost, sweep_image
+from sightline.score.token_rules import check_rule, choose_tokens
 from sightline.scoring import score_views
 from sightline.tasks import digits
 
@@ -81,7 +82,7 @@ def test_only_the_cell_that_matters_moves_the_score(tiny, row, monkeypatch):
         table = torch.stack(values)[:, None].expand(responses.mask.shape)
         return score_views(model, responses, views)._replace(log_probs=table)
 
-    monkeypatch.setattr("sightline.attribution.score_views", bright)
+    monkeypatch.setattr("sightline.score.attribution.score_views", bright)
     found = sweep_image(tiny.model, tiny.processor, encoded, 0, fill="black", batch_size=4)
     still = torch.ones(2, 3, dtype=torch.bool)
     still[1, 2] = False
@@ -140,7 +141,7 @@ def test_rules_choose_tokens():
 
 
 def test_the_file_has_a_line_per_image_and_is_gone_on_with(tiny, row, tmp_path, monkeypatch):
-    monkeypatch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
+    monkeypatch.setattr(score_module, "load_model", lambda *_, **__: (tiny.model, tiny.processor))
     for index, picture in enumerate(row["images"]):
         picture.save(tmp_path / f"{index}.png")
     lines = [

@@ -236,7 +236,7 @@ def test_broken_yaml_is_named(in_folder, capsys):
         (["--max_completion_length", "0"], "max_new_tokens"),
         (
             ["--data", "rows.jsonl", "--columns", "[1]"],
-            "--columns must be a JSON object, got '[1]'",
+            "--columns must be name=column,… or a JSON object, got '[1]'",
         ),
         (["--max_pixels", "10"], "--max_pixels must leave an image one token, 256, got 10"),
         (["--max_stps", "1"], "did you mean --max_steps or --save_steps or --max_pixels?"),

@@ -103,8 +103,10 @@ def test_a_prompt_is_read_whatever_its_form():
     parts = [{"type": "image"}, {"type": "text", "text": "b"}]
     assert question("a") == "a"
     assert question([{"role": "system", "content": "a"}, {"role": "user", "content": parts}]) == (
-        "a\nb"
+        "a\n<image>b"
     )
+    parts = [{"type": "text", "text": "is "}, *parts, {"type": "image"}]
+    assert question([{"role": "user", "content": parts}]) == "is <image>b<image>"
 
 
 def test_token_texts_add_up_to_the_response_for_any_unicode(tiny):

@@ -10,20 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
-from sightline import Blind, MaskPatches, scorer
-from sightline import score as score_module
+from sightline import Blind, MaskPatches
 from sightline.algorithms import VPPO
 from sightline.algorithms.base import ViewScores, checked_weights
 from sightline.cli import main
 from sightline.data import Limits
 from sightline.draws import Draws
 from sightline.encoding import Encoded
-from sightline.grounding import credit, effect_size, summarise
-from sightline.named_views import parse_views
-from sightline.responses import Answered, Tokens, read_responses, tokens_of
-from sightline.scorer import next_other
+from sightline.models import load_model, weights_hash
+from sightline.score import probe, recording, scorer
+from sightline.score import run as score_module
+from sightline.score.answered import Answered
+from sightline.score.grounding import credit, summarise
+from sightline.score.named_views import parse_views
+from sightline.score.responses import read_responses
+from sightline.score.tokens import Tokens, tokens_of
 from sightline.scoring import Scored
-from sightline.scoring_model import load_model, weights_hash
 from sightline.tasks import digits
 from sightline.token_labels import token_spans, token_texts
 
@@ -31,8 +33,8 @@ from sightline.token_labels import token_spans, token_texts
 @pytest.fixture
 def model(tiny, monkeypatch):
     """The tiny model with random weights in the place of a loaded one."""
-    monkeypatch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
-    monkeypatch.setattr(score_module, "PROBED", 2)
+    monkeypatch.setattr(score_module, "load_model", lambda *_, **__: (tiny.model, tiny.processor))
+    monkeypatch.setattr(probe, "PROBED", 2)
     return tiny
 
 
@@ -172,7 +174,7 @@ def test_columns_of_any_framework_are_said(tmp_path):
     assert "response ← output" in found.description()
     first, second = found.rows
     assert first.prompt_id == second.prompt_id and first.gold == "3"
-    assert [first.id, second.id] == [f"{first.prompt_id}-0", f"{first.prompt_id}-1"]
+    assert [first.id, second.id] == ["line 1", "line 2"]
     assert (first.sample, second.sample) == (0, 1)
     assert first.prompt[0]["content"][0] == {"type": "image"}
 
@@ -244,9 +246,9 @@ def test_what_cannot_be_scored_is_one_sentence(model, data, tmp_path, capsys):
 def test_a_model_without_vision_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ValueError, match="a llama model without vision"):
-        load_model(str(tmp_path), "auto", "cpu")
+        load_model(str(tmp_path), scored=True)
     with pytest.raises(FileNotFoundError, match=r"no model at './nowhere'"):
-        load_model("./nowhere", "auto", "cpu")
+        load_model("./nowhere")
 
 
 def test_an_image_that_does_not_reach_the_model_is_an_error(
@@ -280,7 +282,7 @@ def test_the_noise_floor_is_how_far_responses_move_when_scored_alone():
     rows = [replace(answered(text=""), cells=["x"])] * 3
     tokens = [Tokens([0] * n, [], "", [], None) for n in (3, 2, 1)]
     shaky = Shaky(None, None, {}, rows, tokens, Draws(0, 0, [], []), Limits(), {})
-    assert score_module._probe(shaky) == 0.25
+    assert probe.noise_floor(shaky) == 0.25
 
 
 def test_views_are_named_as_they_are_written():
@@ -302,8 +304,8 @@ def finished(data, tiny, tmp_path_factory):
     """A whole run, of which later ones are to be copies."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
-        patch.setattr(score_module, "PROBED", 2)
+        patch.setattr(score_module, "load_model", lambda *_, **__: (tiny.model, tiny.processor))
+        patch.setattr(probe, "PROBED", 2)
         assert run(data, folder, *FLAGS) == 0
     return folder
 
@@ -368,7 +370,7 @@ def test_the_table_has_a_row_per_token(finished):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(model, data, finished, tmp_path, monkeypatch):
     folder, batches = tmp_path / "run", []
-    records = score_module._records
+    records = recording.batch_records
 
     def stop_after_one(scorer, batch, path):
         batches.append(batch)
@@ -376,7 +378,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(model, data, finished, tmp_pa
             raise KeyboardInterrupt
         return records(scorer, batch, path)
 
-    monkeypatch.setattr(score_module, "_records", stop_after_one)
+    monkeypatch.setattr(recording, "batch_records", stop_after_one)
     assert run(data, folder, *FLAGS) == 130
     assert not (folder / "tokens.jsonl").exists()
     partial = folder / "tokens.partial.jsonl"
@@ -507,22 +509,10 @@ def test_the_model_answers_itself_and_the_same_after_an_interrupt(
     assert run(questions, tmp_path / "cut", *flags) == 0
     assert (tmp_path / "cut" / "tokens.jsonl").read_bytes() == whole
     write(questions / "r.jsonl", rows[0], rows[0])
-    assert "more than once" in refused(capsys, questions, tmp_path / "x", *flags)
+    assert "put one question" in refused(capsys, questions, tmp_path / "x", *flags)
 
 
 # ---------------------------------------------------------------- numbers
-
-
-def test_the_next_other_picture_is_of_another_row():
-    rows = [answered(text="")] * 4
-    rows = [
-        Answered(str(n), "", 0, [], [], shown, "", None)
-        for n, shown in enumerate([("x",), ("x", "y"), (), ("x",)])
-    ]
-    assert next_other(rows, 0) == (1, 1)  # its second picture: the first is the row's own
-    assert next_other(rows, 1) is None  # all the others show x
-    assert next_other(rows, 3) == (1, 1)  # around the end
-    assert next_other(rows[:1], 0) is None
 
 
 def test_credit_is_that_of_the_whole_file_as_one_batch():
@@ -537,16 +527,6 @@ def test_credit_is_that_of_the_whole_file_as_one_batch():
     found = credit(records, "vppo")
     assert found == [expected[0].tolist(), expected[1, :2].tolist(), [1.0]]
     assert found[0][0] > 1 > found[1][1] > 0  # scaled against each other
-
-
-def test_the_effect_size_is_cohens_d():
-    # right 2, 4: 1 + 1 = 2; wrong 0, 2: 1 + 1 = 2; over 2 + 2 - 2
-    # degrees of freedom the variance is 4 / 2; the means are 3 and 1: d = 2 / sqrt 2
-    found = effect_size([2.0, 4.0], [0.0, 2.0])
-    assert found["cohens_d"] == pytest.approx(2**0.5)
-    low, high = found["ci95"]
-    assert low <= found["cohens_d"] <= high
-    assert effect_size([1.0], [0.0, 2.0]) is None and effect_size([1.0, 1.0], [1.0, 1.0]) is None
 
 
 def test_what_makes_numbers_worthless_is_warned_of():

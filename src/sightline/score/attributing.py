@@ -6,10 +6,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .attribution import attribution_record, choose_tokens, sweep_cost, sweep_image
-from .records import append_lines, keep_lines, read_lines
-from .score_request import ScoreRequest
+from ..records import append_lines, keep_lines, read_lines
+from .attribution import attribution_record, sweep_cost, sweep_image
+from .request import ScoreRequest
 from .scorer import Scorer
+from .token_rules import choose_tokens
 
 
 def attribute(
