@@ -9,7 +9,7 @@ from PIL import Image
 from sightline.cli import main
 from sightline.encoding import encode
 from sightline.score import run as score_module
-from sightline.score.attribution import sweep_cost, sweep_image
+from sightline.score.attribution import strongest, sweep_cost, sweep_image
 from sightline.score.token_rules import check_rule, choose_tokens
 from sightline.scoring import score_views
 from sightline.tasks import digits
@@ -106,6 +106,16 @@ def test_a_cell_that_looks_like_the_fill_is_counted(tiny, row):
     assert sweep_image(tiny.model, tiny.processor, encoded, 0, fill="mean").unchanged == 0
 
 
+def test_cells_within_the_noise_of_the_strongest_are_equal_to_it():
+    change = torch.tensor([[0.5, -2.0, 0.0], [1.9, 1.7, -0.3]])
+    assert strongest(change, 0.2) == [[0, 1], [1, 0]]  # 1.7 is 0.3 below
+    assert strongest(change, 0.0) == [[0, 1]]
+    assert strongest(torch.tensor([[1.0, -1.0, 1.0]]), 0.0) == [[0, 0], [0, 1], [0, 2]]
+    assert strongest(change, 2.0) == []  # nothing is above the noise
+    assert strongest(torch.tensor([[0.3, 0.2]]), 0.2) == [[0, 0]]  # 0.2 is within the noise
+    assert strongest(torch.zeros(1, 2), 0.0) == []
+
+
 def test_the_cost_is_known_before(tiny, row):
     encoded = encode(tiny.processor, [row], [" three"])
     passes = sum(
@@ -167,6 +177,10 @@ def test_the_file_has_a_line_per_image_and_is_gone_on_with(tiny, row, tmp_path, 
     for token in first["tokens"]:
         assert token["text"] == tokens["tokens"][token["index"]]
         assert [len(cells) for cells in token["change"]] == [3, 3]
+        y, x = token["strongest"][0]
+        assert abs(token["change"][y][x]) == max(abs(c) for line in token["change"] for c in line)
+    run_floor = json.loads((tmp_path / "run" / "result.json").read_text())["noise_floor"]
+    assert first["noise_floor"] >= run_floor > 0
     path.write_text(whole[: whole.index("\n") + 30])  # killed in the middle of the second line
     (tmp_path / "run" / "result.json").unlink()
     assert main(command) == 0

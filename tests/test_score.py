@@ -6,6 +6,7 @@ import shutil
 import unicodedata
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -426,6 +427,56 @@ def test_another_request_does_not_go_on_with_a_run(
     assert "belongs to another run" in refused(capsys, data, folder, *FLAGS)
 
 
+def test_a_run_goes_on_with_other_threads_and_says_so(
+    model, data, finished, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    # two threads are slow where cores are shared
+    monkeypatch.setattr(score_module, "use_threads", lambda count: None)
+    again = (*FLAGS, "--threads", "2", "--device", "cpu")
+    assert run(data, folder, *again) == 0  # nothing is left to do, and so nothing to be said
+    assert "note" not in capsys.readouterr().out
+    (folder / "result.json").unlink()
+    assert run(data, folder, *again) == 0
+    assert "threads was 1, is 2; device was auto, is cpu" in capsys.readouterr().out
+    about = json.loads((folder / "run.json").read_text())
+    assert about["threads"] == 1
+    assert [(part["threads"], part["device"]) for part in about["resumed"]] == [(2, "cpu")]
+    (folder / "result.json").unlink()
+    assert run(data, folder, *again) == 0
+    assert "note" not in capsys.readouterr().out  # as it was last
+
+
+def test_the_pictures_of_views_are_kept_for_the_report(finished):
+    records = lines_of(finished / "tokens.jsonl")
+    for record in records[:4]:
+        assert "images" not in record["views"]["blind"]  # there is nothing to see
+        assert "images" not in record["views"]["control:blank"]
+        pictures = record["views"]["patches"]["images"]
+        assert len(pictures) == len(record["images"])
+        for own, shown in zip(record["images"], pictures, strict=True):
+            before, after = (
+                np.asarray(Image.open(finished / path).convert("RGB")) for path in (own, shown)
+            )
+            assert after.shape == before.shape  # 48 x 32 is what the encoder sees
+            blocks = np.abs(after.astype(int) - before).reshape(4, 8, 6, 8, 3).max((1, 3, 4)) > 2
+            black = after.reshape(4, 8, 6, 8, 3).max((1, 3, 4)) == 0
+            assert black.any() and not (blocks & ~black).any()  # whole patches, and no others
+    # two responses to one question have draws of their own
+    assert records[0]["views"]["patches"]["images"] != records[1]["views"]["patches"]["images"]
+
+
+def test_the_report_shows_them(finished, tmp_path):
+    pytest.importorskip("matplotlib")
+    from sightline.report import write_report
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "no picture of it recorded" not in page and "image as the view showed it" in page
+
+
 def test_bad_rows_may_be_listed_and_a_lone_picture_has_no_other(model, data, tmp_path, capsys):
     rows = [
         {"id": "good", "prompt": "q", "image": str(data / "0.png"), "response": " one"},
@@ -461,6 +512,11 @@ def test_a_damaged_run_says_so(model, data, finished, tmp_path, capsys):
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(model, data, finished, tmp_path):
     views = "blind,patches,other"
     assert run(data, tmp_path / "run", "--views", views, "--batch-size", "5") == 0
+    (other_picture,) = lines_of(tmp_path / "run/tokens.jsonl")[0]["views"]["other"]["images"]
+    # of the first of five the row two further on: b, whose picture is 1.png
+    shown = Image.open(tmp_path / "run" / other_picture).convert("RGB")
+    expected = Image.open(data / "1.png").convert("RGB")
+    assert np.abs(np.asarray(shown).astype(int) - np.asarray(expected)).max() <= 2
     for one, other in zip(
         lines_of(finished / "tokens.jsonl"), lines_of(tmp_path / "run/tokens.jsonl"), strict=True
     ):

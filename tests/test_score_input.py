@@ -47,7 +47,7 @@ def test_columns_are_chosen_row_by_row(write):
         {
             "prompt": "q",
             "image": "x.png",
-            "images": ["x.png", "y.png"],
+            "images": both,
             "response": "",
             "output": "d",
         },

@@ -126,10 +126,23 @@ def attribution_record(
                 "text": record["tokens"][index],
                 "whole": float(sweep.whole[index]),
                 "change": sweep.change[:, :, index].tolist(),
+                "strongest": strongest(sweep.change[:, :, index], sweep.noise_floor),
             }
             for index in chosen
         ],
     }
+
+
+def strongest(change: Float[Tensor, "rows columns"], floor: float) -> list[list[int]]:
+    """Row and column of the cell that changes a token most, and of all that are equal to it.
+
+    Equal are those within `floor` of it in size, in the order of rows; none is there where nothing
+    is above `floor`.
+    """
+    sizes = change.abs()
+    if not sizes.max() > floor:
+        return []
+    return ((sizes > floor) & (sizes >= sizes.max() - floor)).nonzero().tolist()
 
 
 def _grid(model: Any, processor: Any, response: Encoded, image: int, block: int) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def score(request: ScoreRequest, command: str = "") -> dict[str, Any]:
         check_same_run(folder, about, free=MACHINE)
         if (folder / "result.json").exists() and (folder / "tokens.jsonl").exists():
             return _say(json.loads((folder / "result.json").read_bytes()), folder)
-        _say_other_machine(begun, about)
+        _go_on(folder, begun, about)
     else:
         new_run_folder(folder)
     with telling_what_is_kept(folder):
@@ -100,7 +100,7 @@ def _carried_out(
     (folder / PARTIAL).unlink(missing_ok=True)
     records = read_lines(folder / "tokens.jsonl")
     if request.token_rule:
-        attribute(scorer, records, folder / "attribution.jsonl", request)
+        attribute(scorer, records, folder / "attribution.jsonl", request, floor)
     result = {**summarise(records, floor), "bad_rows": bad}
     _write_table(folder, records, list(scorer.views))
     write_json(folder / "result.json", result)
@@ -121,17 +121,22 @@ def _begun(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _say_other_machine(begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _go_on(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Say, and keep in `run.json`, that a run goes on on another machine than before."""
+    parts = [begun, *begun.get("resumed", [])]
     changed = [
-        f"{name.replace('_', ' ')} {begun.get(name) or 'auto'}, now {now[name] or 'auto'}"
+        f"{name.replace('_', ' ')} was {parts[-1].get(name) or 'auto'}, is {now[name] or 'auto'}"
         for name in MACHINE
-        if begun.get(name) != now[name]
+        if parts[-1].get(name) != now[name]
     ]
-    if changed:
-        print(
-            f"note: the run was begun with {'; '.join(changed)}: it asks the same, but the last "
-            "bits of the numbers may differ between the two parts"
-        )
+    if not changed:
+        return
+    print(
+        f"note: the run goes on otherwise than it was computed before: {'; '.join(changed)}. It "
+        "asks the same, but the last bits of numbers may differ between its parts"
+    )
+    part = {name: now[name] for name in ("command", *MACHINE)}
+    write_json(folder / "run.json", {**begun, "resumed": [*parts[1:], part]})
 
 
 def _read(request: ScoreRequest) -> Responses:
