@@ -173,7 +173,7 @@ def test_train_takes_data_of_ones_own(in_folder, capsys):
         (["--top_fraction", "0.3"], "--top_fraction is a flag of --algorithm vppo, not of pgpo"),
         (["--dynamic_sampling_rounds", "-1"], "max_rounds must be at least 1, got -1"),
         (["--eval_strategy", "steps"], "eval"),
-        (["--model", "bert"], "cannot score the model family 'bert'; known: qwen2_vl"),
+        (["--model", "bert"], "'bert' is a bert model without vision"),
     ],
 )
 def test_a_request_that_cannot_be_met_leaves_no_run(in_folder, capsys, flags, sentence):

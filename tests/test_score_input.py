@@ -62,7 +62,7 @@ def test_columns_are_chosen_row_by_row(write):
     assert [row.text for row in found.rows] == ["a", "b", "c", "d"]
     assert found.taken == {
         "prompt": "prompt / problem",
-        "images": "images / image",
+        "images": "image / images",
         "response": "response / output",
     }
 
@@ -138,7 +138,11 @@ def test_messages_of_openai(write, tmp_path):
     ]
     asked = {"role": "user", "content": parts}
     said = {"role": "assistant", "content": [{"type": "text", "text": "no"}]}
-    row = only(write({"messages": [asked, said], "finish_reason": "length"}))
+    path = write({"messages": [asked, said], "finish_reason": "length"})
+    said_of_it = read_responses(path).description()
+    assert "images ← messages, response ← messages, finished" in said_of_it
+    assert said_of_it.endswith("id ← its place in the file")
+    row = only(path)
     assert row.text == "no" and row.finished is False
     assert row.cells[0]["bytes"] == (tmp_path / "y.png").read_bytes()
     assert row.cells[1:] == ["x.png", f"{tmp_path}/x.png"]

@@ -77,9 +77,11 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
     if found["image_tokens"]:
         low, middle, high = found["image_tokens"]
         lines.append(f"image tokens found per response: {low:,} to {high:,}, median {middle:,g}")
-    lines.append(
-        f"tokens spell another text than was given: {found['respelt']:,} responses (see respelt)"
-    )
+    if found["respelt"]:
+        lines.append(
+            f"the tokens of {found['respelt']:,} responses spell another text than was given: see "
+            "respelt in tokens.jsonl"
+        )
     for label, key in (("all", ""), ("right", "_right"), ("wrong", "_wrong")):
         if group := found[f"dependency{key}"]:
             low, high = group["ci95"]

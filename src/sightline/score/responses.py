@@ -40,6 +40,7 @@ class Responses(NamedTuple):
         several = sum(len(row.cells) > 1 for row in self.rows)
         without = sum(not row.cells for row in self.rows)
         taken = ", ".join(f"{role} ← {name}" for role, name in self.taken.items())
+        taken += "" if "id" in self.taken else ", id ← its place in the file"
         return (
             f"responses: {self.source}: {len(self.rows):,} rows used, {len(self.bad):,} listed as "
             f"bad; {without:,} without an image, {several:,} with several; {taken}"
@@ -79,7 +80,7 @@ def read_responses(
         known = {part: n for part, n in known.items() if part not in ("response", "response_ids")}
     _check_columns(known, names, found, answered)
     limits = Limits(images or found.root, max_pixels, allow_outside_root=False)
-    used: dict[str, set[str]] = {part: set() for part in known}
+    used: dict[str, dict[str, None]] = {part: {} for part in COLUMNS}  # in order of first use
     rows, places, bad = [], [], []
     for place, raw in zip(found.places, found.rows, strict=True):
         reading = _Reading(place)
@@ -91,11 +92,7 @@ def read_responses(
         except ValueError as error:
             name = reading.id or row_name(place)
             bad.append(BadRow(name, place, reading.image, str(error)))
-    taken = {
-        part: " / ".join(name for name in known[part] if name in names)
-        for part, names in used.items()
-        if names
-    }
+    taken = {part: " / ".join(names) for part, names in used.items() if names}
     return Responses(found.name, _named(rows, places), taken, bad, limits)
 
 
@@ -134,7 +131,7 @@ class _Reading:
         limits: Limits,
         prompt: Prompt,
         answered: bool,
-        used: dict[str, set[str]],
+        used: dict[str, dict[str, None]],
     ) -> Answered:
         """The row with its images hashed; the columns it is read from are added to `used`."""
         chosen = {part: column_of(raw, columns) for part, columns in known.items()}
@@ -142,7 +139,7 @@ class _Reading:
         self.id = str(row.get("id", ""))
         chosen["images"], cells = images_of(raw, known.get("images", ()))
         if "prompt" in row:
-            cells = self._take_apart(row, chosen["prompt"] or "", cells, answered)
+            cells = self._take_apart(row, chosen, cells, answered)
         digests = []
         for cell in cells:
             self.image = name_of(cell)
@@ -151,14 +148,19 @@ class _Reading:
         made = answered_row(row, cells, tuple(digests), prompt, answered)
         for part, name in chosen.items():
             if name is not None:
-                used[part].add(name)
+                used[part][name] = None
         return made
 
     def _take_apart(
-        self, row: dict[str, Any], column: str, cells: list[Any], answered: bool
+        self,
+        row: dict[str, Any],
+        chosen: dict[str, str | None],
+        cells: list[Any],
+        answered: bool,
     ) -> list[Any]:
         """Put prompt and response of a conversation into `row`; all images of the row."""
-        chat = take_apart(row["prompt"], column)
+        column = chosen["prompt"]
+        chat = take_apart(row["prompt"], column or "")
         row["prompt"] = chat.prompt
         if chat.cells and cells:
             raise ValueError("its messages hold pictures, and its column of images does too")
@@ -169,6 +171,9 @@ class _Reading:
                     "response beside it"
                 )
             row["response"] = chat.response
+            chosen["response"] = chosen.get("response") or column
+        if chat.cells:
+            chosen["images"] = column
         return chat.cells or cells
 
 
