@@ -167,7 +167,7 @@ ASK = {"type": "text", "text": "what?"}
     [
         ({"prompt": [part("https://a.org/b.png")]}, "b.png.*: it is a URL: nothing is fetched"),
         ({"prompt": [part("data:image/png,abc")]}, "without ;base64"),
-        ({"prompt": [part("data:image/png;base64,a?")]}, "is not base64"),
+        ({"prompt": [part("data:image/png;base64,YWJj?")]}, "is not base64"),
         ({"prompt": [part("../x.png")]}, "leaves the folder"),
         ({"prompt": [part("x.png")], "image": "x.png"}, "its messages hold pictures, and"),
         (
