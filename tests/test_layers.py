@@ -27,8 +27,7 @@ LAYERS = {
 BELOW_ENGINES = {"core", "views", "algorithms", "scoring", "evaluate", "report", "data", "tasks"}
 BELOW_ENGINES |= {"rewards", "tiny_vlm", "encoding", "records", "warm_start"}
 BELOW_ENGINES |= {"families", "view_inputs", "draws", "checkpoints", "prompts"}
-BELOW_ENGINES |= {"model_shape", "estimate", "score", "scorer", "responses", "attribution"}
-BELOW_ENGINES |= {"grounding", "named_views", "sampled_responses", "scoring_model", "token_table"}
+BELOW_ENGINES |= {"model_shape", "estimate", "score", "models", "other_images", "right_and_wrong"}
 
 
 def layer(module):

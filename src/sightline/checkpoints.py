@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +118,11 @@ def newest_whole(run: Path) -> Path:
     raise FileNotFoundError(f"nothing to resume from: {reason}")
 
 
-def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+def check_same_run(run: Path, now: Mapping[str, Any], free: Sequence[str] = ()) -> dict[str, Any]:
     """Raise unless `now`, as it would be written to `run.json`, is what the run began with.
+
+    Args:
+        free: what may differ, besides what always may.
 
     Returns:
         What is in `run.json`.
@@ -128,7 +131,8 @@ def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     if not file.exists():
         raise FileNotFoundError(f"{run} holds no run to resume: {file} is missing")
     begun = json.loads(file.read_text(encoding="utf-8"))
-    refuse_changes(run, begun, now)
+    given = {name: begun[name] for name in free if name in begun}
+    refuse_changes(run, begun, {**now, **given})
     return begun
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from .algorithms import ALGORITHMS, algorithm_class
 from .eval_flags import add_eval
 from .flags import unknown_flag
-from .score_request import add_arguments, request_from
+from .score.request import add_arguments, request_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,7 +120,7 @@ def _report(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     request = request_from(args)
     from .records import command_line
-    from .score import score
+    from .score.run import score
 
     score(request, command_line())
 

@@ -10,7 +10,6 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
-from transformers import AutoConfig, AutoProcessor
 from trl import GRPOConfig
 from trl.rewards import get_soft_overlong_punishment
 
@@ -25,8 +24,8 @@ from .engines.trl import (
     StopOnSignal,
     show_readable_progress,
 )
-from .families import family_of
-from .model_shape import ADAPTED, existing_place, model_place
+from .model_shape import ADAPTED, model_place
+from .models import check_model, load_processor
 from .process import quiet_libraries, use_threads
 from .prompts import find_prompt
 from .records import (
@@ -264,30 +263,13 @@ def description(
     }
 
 
-def check_model(name: str) -> None:
-    """Raise unless `name` is tiny, or a folder or a place on the Hub with a model of a family."""
-    if name == "tiny":
-        return
-    place = existing_place(name)
-    try:
-        config = AutoConfig.from_pretrained(place)
-    except OSError as error:
-        raise OSError(
-            f"the configuration of {name!r} cannot be read, neither from the Hub nor from what was "
-            "downloaded before: give a folder with its config.json, or check the name and the "
-            "network"
-        ) from error
-    family_of(config.model_type)
-
-
 def load_model(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
     """The model as TRL takes it, and its processor."""
     name = run.model
     if name == "tiny":
         model, processor = load_warm_model(tasks.load(run.task), args.seed)
     else:
-        model = model_place(name)
-        processor = AutoProcessor.from_pretrained(model, padding_side="left")
+        model, processor = model_place(name), load_processor(name)
     if run.min_pixels or run.max_pixels:
         limit_pixels(processor, run.min_pixels, run.max_pixels)
     return model, processor

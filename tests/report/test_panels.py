@@ -41,7 +41,7 @@ def test_effect_size_is_cliffs_delta_of_response_means(tmp_path):
     rows = [((2.0, 2.0), 1.0), ((0.0, 2.0), 1.0), ((1.0, 1.0), 0.0), ((0.0, 0.0), 0.0)]
     panel = trajectories(run(tmp_path, *(response("ab", list(d), reward=r) for d, r in rows)))
 
-    assert panel["delta"] == 0.75
+    assert panel["delta"] == 0.75 and panel["low"] is None  # four are too few for an interval
     assert panel["means"] == {"right": (2, 1.5), "wrong": (2, 0.5)}
 
 
@@ -264,7 +264,9 @@ def attributed(tmp_path, **changes):
         "fill": "grey",
         "noise_floor": 0.5,
         "passes": 4,
-        "tokens": [{"index": 1, "text": "b", "change": [[4.0, -1.0, 0.5, None]]}],
+        "tokens": [
+            {"index": 1, "text": "b", "change": [[4.0, -1.0, 0.5, None]], "strongest": [[0, 0]]}
+        ],
     }
     rows = response("ab", [0.0, 2.0]), response("cd", [0.0, 2.0])
     return attribution(run(tmp_path, *rows, attribution=[record | changes]))
@@ -279,6 +281,7 @@ def test_cells_above_the_noise_floor(tmp_path):
         (250.0, 250.0, 1000.0, 2),  # less likely without the patch, which helped
     ]  # 0.5 is not above the floor
     assert item["response"].tokens == ["a", "b"] and item["picture"].width == 8
+    assert token["equal"] == 1
 
 
 @pytest.mark.parametrize(

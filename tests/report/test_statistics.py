@@ -7,7 +7,6 @@ from sightline.report import statistics
 from sightline.report.statistics import (
     auroc,
     bootstrap,
-    cliffs_delta,
     mean_interval,
     precision_at,
     ranks,
@@ -36,13 +35,6 @@ def test_auroc_by_hand():
     # the positive 3 counts twice: 2 + 2 + 0 + 0.5 of 6
     assert auroc(scores, positive, [2, 1, 1, 1]) == pytest.approx(4.5 / 6)
     assert auroc([1.0], [True]) is None and auroc([], []) is None
-
-
-def test_cliffs_delta_by_hand():
-    # pairs 3>1, 3>2, 2>1, 2=2: three higher, none lower, of 4
-    assert cliffs_delta([3.0, 2.0], [1.0, 2.0]) == pytest.approx(0.75)
-    assert cliffs_delta([1.0, 2.0], [3.0, 2.0]) == pytest.approx(-0.75)
-    assert cliffs_delta([], [1.0]) is None
 
 
 def test_spearman_goes_by_rank_alone():

@@ -10,10 +10,11 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from ..data.loading import find_rows
 from ..dry_run import check_plan
 from ..model_shape import count, model_place
+from ..models import check_model
 from ..process import quiet_libraries, use_threads
 from ..prompts import NONE, find_prompt
 from ..run_arguments import RunArguments, first_look, parse, rewards_of
-from ..train import check_model, load_model, task_rows
+from ..train import load_model, task_rows
 from . import environment
 from .cost import USABLE, capacity, cost
 from .findings import PROBLEM, WARNING, Finding

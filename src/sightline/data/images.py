@@ -129,7 +129,10 @@ def locate(name: str, limits: Limits) -> Path:
     except (OSError, RuntimeError, UnicodeError) as error:  # links in a circle, names too long
         raise ValueError(f"its path cannot be followed: {type(error).__name__}") from error
     if not inside and not limits.allow_outside_root:
-        raise ValueError(f"its path leaves the folder {limits.root}: see allow_outside_root")
+        raise ValueError(
+            f"its path leaves the folder {limits.root}: name one that holds all pictures, or see "
+            "allow_outside_root"
+        )
     if not found:
         raise ValueError(
             "there is no such file" + (f" in {(limits.root or Path()).resolve()}" if inside else "")

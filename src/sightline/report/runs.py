@@ -9,6 +9,7 @@ from typing import Any
 from .records import Response, as_object, number, read_lines, read_object, read_response
 
 FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl", "samples.jsonl"
+PARTIAL = "tokens.partial.jsonl"  # of a scoring that has not come to its end
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ def read_run(folder: Path) -> Run:
     problems: list[str] = []
     about, result = (read_object(file, problems) for file in files[:2])
     metrics, records, samples = (read_lines(file, problems) for file in files[2:])
+    if not files[3].is_file() and (partial := read_lines(folder / PARTIAL, problems)):
+        records = partial
+        problems.append(
+            f"The run is half-written: the {len(partial):,} responses scored so far are shown. The "
+            "command that began it goes on with it."
+        )
     return Run(
         folder,
         about,

@@ -53,13 +53,6 @@ def area_of_places(
     return float((ones * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else None
 
 
-def cliffs_delta(ones: ArrayLike, others: ArrayLike) -> float | None:
-    """P(one > other) - P(one < other), from -1 to 1; None if either group is empty."""
-    values = [np.asarray(group, dtype=float) for group in (ones, others)]
-    area = auroc(np.concatenate(values), np.repeat([True, False], [len(v) for v in values]))
-    return None if area is None else 2 * area - 1
-
-
 def spearman(ones: ArrayLike, others: ArrayLike) -> float | None:
     """Rank correlation; None where either side does not vary."""
     left, right = ranks(ones), ranks(others)

@@ -20,7 +20,8 @@ RICH = 20_000  # tokens of a page whose every value is in it for readers without
 MANY, SMALL = 100, 144  # responses from which on pictures are smaller, and their longest side
 TINT_RANGE = 0.01, 10.0  # nats; fixed, so that the colours of two reports mean the same
 LEVELS = 15  # of tint: five for each factor of ten
-REMOVED = {"blind": "image removed"}  # views that leave no picture to show
+# kinds of views that leave no picture to show
+REMOVED = {"blind": "image removed", "text-only": "image removed, its place closed"}
 
 
 def responses_panel(run: Run, count: int) -> dict[str, Any]:
@@ -141,7 +142,11 @@ def card(
         "response": response,
         "pictures": [picture(name) for name in response.images],
         "views": [
-            (name, REMOVED.get(name, ""), [picture(i) for i in response.view_images.get(name, ())])
+            (
+                name,
+                REMOVED.get(name.split(":")[0], ""),
+                [picture(i) for i in response.view_images.get(name, ())],
+            )
             for name in response.view_names
         ],
         "columns": list(columns),
