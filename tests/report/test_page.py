@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from sightline.report import write_report
-from sightline.report.panels.responses import above_threshold, choose, spread, tint
+from sightline.report.panels.responses import choose, spread
 from sightline.report.panels.training import METRICS
 from sightline.report.records import read_response
+from sightline.report.tokens import above_threshold, tint
 
 MINUS = "\N{MINUS SIGN}"
 VOID = {"meta", "img", "br", "input"}
