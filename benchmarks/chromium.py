@@ -35,7 +35,7 @@ class Browser:
         if found is None:
             raise FileNotFoundError(f"no browser found: install one of {', '.join(NAMES)}")
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--no-first-run",
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
                  f"--user-data-dir={self.profile.name}", "--remote-debugging-pipe"]  # fmt: skip
         self.process = subprocess.Popen(
             ["sh", "-c", PIPES, found, *flags],

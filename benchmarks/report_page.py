@@ -3,9 +3,9 @@
     python benchmarks/report_page.py --name now
 
 makes a run of 1,000 responses of 300 tokens, each with a picture of its own, and opens its report
-in headless Chromium (software rendering), at desktop and at phone width. All responses are unfolded;
-then the page scrolls by three quarters of a window on each of 150 frames, which brings new responses
-into sight on every one, and the time between frames is taken. Adds the numbers to
+in headless Chromium (software rendering), at desktop and at phone width. All responses are
+unfolded; then the page scrolls by three quarters of a window on each of 150 frames, which brings
+new responses into sight on every one, and the time between frames is taken. Adds the numbers to
 `benchmarks/results/report.json` under the name given.
 """
 

@@ -45,6 +45,15 @@ def test_effect_size_is_cliffs_delta_of_response_means(tmp_path):
     assert panel["means"] == {"right": (2, 1.5), "wrong": (2, 0.5)}
 
 
+@pytest.mark.parametrize("wrong, known", [(5, True), (4, False)])
+def test_fewer_than_five_of_a_group_have_no_interval(tmp_path, wrong, known):
+    rewards = [1.0] * 6 + [0.0] * wrong
+    rows = [response("a", [n % 3 / 2], reward=reward) for n, reward in enumerate(rewards)]
+    panel = trajectories(run(tmp_path, *rows))
+
+    assert panel["delta"] is not None and (panel["low"] is not None) == known
+
+
 def test_effect_size_needs_both_kinds(tmp_path):
     panel = trajectories(run(tmp_path, response("a", [1.0], reward=1.0)))
 
@@ -131,10 +140,12 @@ def test_anchors_rank_texts_by_mean_with_contexts(tmp_path):
 def test_position_is_in_twentieths(tmp_path):
     # 40 tokens: two in each twentieth; the first pair has mean 3, the others 0
     long = response(["t"] * 40, [4.0, 2.0] + [0.0] * 38)
-    found = table(position(run(tmp_path, long, long)))
+    found = table(position(run(tmp_path, *[long] * 5)))
 
     assert len(found) == 20
-    assert found[0] == (0, 5, 4, 3.0, 3.0, 3.0) and found[1][:4] == (5, 10, 4, 0.0)
+    assert found[0] == (0, 5, 10, 3.0, 3.0, 3.0) and found[1][:4] == (5, 10, 10, 0.0)
+    few = position(run(tmp_path, *[long] * 4))
+    assert not few["banded"] and table(few)[0][4:] == (None, None)
 
 
 # controls
@@ -215,14 +226,16 @@ def test_oracle_over_steps_and_without_labels(tmp_path):
 def test_calibration_interval_is_wilsons():
     import numpy as np
 
-    # 1 of 4: (1/4 + z^2/8) / (1 + z^2/4) = 0.37247; half width 0.32689, by Wilson (1927)
-    ((*_, share, low, high),) = calibration(np.full(4, 0.5), np.array([True] + [False] * 3))
+    # 2 of 8: (1/4 + z^2/16) / (1 + z^2/8) = 0.33110; half width 0.25962, by Wilson (1927)
+    ((*_, share, low, high),) = calibration(np.full(8, 0.5), np.array([True] * 2 + [False] * 6))
+    ((*_, few, none, _),) = calibration(np.full(4, 0.5), np.array([True] + [False] * 3))
 
     assert (share, low, high) == (
         0.25,
-        pytest.approx(0.0456, abs=1e-4),
-        pytest.approx(0.6994, abs=1e-4),
+        pytest.approx(0.0715, abs=1e-4),
+        pytest.approx(0.5907, abs=1e-4),
     )
+    assert (few, none) == (0.25, None)
 
 
 def test_estimators_by_hand(tmp_path):

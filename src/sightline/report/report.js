@@ -2,7 +2,7 @@
 // Only what reading does not need: other tints, filters, order, search and keys for the responses.
 (() => {
   const section = document.getElementById("responses");
-  const controls = section.querySelector(".controls");
+  const controls = section?.querySelector(".controls");
   if (!controls) return;
   const LEVELS = 15, PAGE = 30, BATCH = 20;
   const MARKS = ["", " above", " visual", " above visual"];

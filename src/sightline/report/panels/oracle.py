@@ -9,7 +9,7 @@ import numpy as np
 from ..charts import lines
 from ..records import Response
 from ..runs import Run
-from ..statistics import area_of_places, auroc, bootstrap, precision_at
+from ..statistics import FEWEST, area_of_places, auroc, bootstrap, precision_at
 from ..tables import Table
 
 PERCENTS = 5, 10, 20, 40
@@ -76,13 +76,17 @@ def joined(pairs: Sequence[Pair]) -> Pair:
 
 
 def calibration(scores: np.ndarray, labels: np.ndarray) -> list[tuple[Any, ...]]:
-    """Share of visual tokens in each bin of dependency, with Wilson's 95 % interval."""
+    """Share of visual tokens in each bin of dependency, with Wilson's 95 % interval.
+
+    None for both ends where there are fewer than ``FEWEST`` tokens.
+    """
     rows = []
     for low, high in pairwise(BINS):
         inside = labels[(scores >= low) & (scores < high)]
         if len(inside):
             top = None if high == np.inf else high
-            rows.append((low, top, len(inside), float(inside.mean()), *wilson(inside)))
+            ends = wilson(inside) if len(inside) >= FEWEST else (None, None)
+            rows.append((low, top, len(inside), float(inside.mean()), *ends))
     return rows
 
 

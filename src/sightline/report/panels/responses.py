@@ -18,11 +18,13 @@ BATCH = 20  # cards that the browser leaves out together while they are out of s
 FOLD, CUT = 400, 4_000  # tokens of one response before the rest folds, and before it is left out
 RICH = 20_000  # tokens of a page whose every value is in it for readers without scripts
 MANY, SMALL = 100, 144  # responses from which on pictures are smaller, and their longest side
-REMOVED = {"blind": "image removed"}  # views that leave no picture to show
+REMOVED = {"blind", "text-only"}  # views that leave no picture to show
 
 
 def responses_panel(run: Run, count: int) -> dict[str, Any]:
     """The cards by verdict: a choice first, the rest folded; and what the scripts need."""
+    if not run.responses:
+        return {}
     chosen = choose(run.responses, count)
     taken = [response for group in chosen.values() for response in group]
     rich = sum(min(len(r.tokens), CUT) for r in taken) <= RICH
@@ -32,6 +34,7 @@ def responses_panel(run: Run, count: int) -> dict[str, Any]:
     def picture(name: str) -> Thumbnail:
         return thumbnail(run.folder, name, side)
 
+    views = dict.fromkeys(name for response in taken for name in response.view_names)
     modes = list(dict.fromkeys(name for response in taken for name in columns_of(response)))
     first = choose(taken, CHOICE)
     groups = {}
@@ -49,10 +52,16 @@ def responses_panel(run: Run, count: int) -> dict[str, Any]:
         "batch": BATCH,
         "rich": rich,
         "threshold": run.gate[0],
+        "removed": [name for name in views if name in REMOVED],
+        "no_picture": [name for name in views if name not in REMOVED and not pictured(taken, name)],
         "labelled": any(r.labels for r in run.responses),
         "modes": modes,
         "table": tokens_table(run),
     }
+
+
+def pictured(responses: Sequence[Response], view: str) -> bool:
+    return any(response.view_images.get(view) for response in responses)
 
 
 def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[Response]]:
@@ -153,8 +162,9 @@ def card(
         "response": response,
         "pictures": [picture(name) for name in response.images],
         "views": [
-            (name, REMOVED.get(name, ""), [picture(i) for i in response.view_images.get(name, ())])
-            for name in response.view_names
+            (name, [picture(image) for image in images])
+            for name, images in response.view_images.items()
+            if images
         ],
         "columns": list(columns),
         "data": {

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..charts import counts
 from ..runs import Run
-from ..statistics import auroc, bootstrap, cliffs_delta
+from ..statistics import FEWEST, auroc, bootstrap, cliffs_delta
 from ..tables import Table
 
 
@@ -29,7 +29,8 @@ def trajectories(run: Run) -> dict[str, Any]:
         return None if area is None else 2 * area - 1
 
     effect = cliffs_delta(values[right], values[~right])
-    low, high = bootstrap(delta, len(judged)) if effect is not None else (None, None)
+    few = min(right.sum(), (~right).sum()) < FEWEST
+    low, high = (None, None) if effect is None or few else bootstrap(delta, len(judged))
     return {
         "figure": counts(
             "trajectories",
@@ -38,6 +39,7 @@ def trajectories(run: Run) -> dict[str, Any]:
             "mean dependency of a response, nats",
         ),
         "delta": effect,
+        "fewest": FEWEST,
         "low": low,
         "high": high,
         "means": {name: (len(group), float(np.mean(group))) for name, group in groups.items()},
