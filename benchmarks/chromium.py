@@ -99,6 +99,9 @@ class Browser:
         """A PNG of the window, or of the first element that ``selector`` finds."""
         clip = {}
         if selector:
+            # what is out of sight has no size yet, and would move the rest when it gets one
+            self.run("document.head.insertAdjacentHTML('beforeend', '<style>* { "
+                     "content-visibility: visible !important }</style>')")  # fmt: skip
             box = self.run(
                 f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
                 "e.scrollIntoView(); const b = e.getBoundingClientRect();"

@@ -39,13 +39,14 @@ def main() -> None:
 
 
 def labelled(demo: Path) -> Path:
-    """The demo's responses with the oracle labels as ranges of characters, as `score` reads them."""
+    """The demo's held-out responses, with the oracle labels as ranges of characters."""
     path = demo.parent / "responses.jsonl"
     records = [json.loads(line) for line in (demo / "tokens.jsonl").read_text().split("\n")[:-1]]
     kept = ("id", "prompt", "images", "response", "gold", "reward", "reward_reason", "split")
     lines = [
         {key: one[key] for key in kept} | {"spans": digits.spans(one["response"])}
         for one in records
+        if one["split"] == "heldout"
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path

@@ -166,9 +166,18 @@ def test_a_complete_run_shows_every_panel(complete):
     page = complete
 
     assert "left out" not in page.text.lower()
-    assert page.tags.count("svg") == 1 + len(METRICS) + 2 + len(
-        ["trajectories", "classes", "position", "overlay", "oracle over training", "k3 and KL"]
+    drawn = (
+        1
+        + len(METRICS)
+        + 2
+        + len(
+            ["trajectories", "classes", "position", "overlay", "oracle over training", "k3 and KL"]
+        )
     )
+    # once more for phones, but for what is narrow anyway
+    narrow = drawn - len(["accuracy", "share", "overlay", "k3 and KL"])
+    assert len(re.findall('<svg [^>]*class="narrow"', page.source)) == narrow
+    assert page.tags.count("svg") == drawn + narrow
     assert page.tags.count("article") == 14
     assert page.shows("2 more responses") is False and page.source.count("1 more response<") == 2
     for title in METRICS.values():

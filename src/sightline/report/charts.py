@@ -112,6 +112,31 @@ def counts(
         return inline_svg(figure, name, description)
 
 
+def exceedance(
+    name: str, description: str, groups: Mapping[str, Sequence[float]], labels: tuple[str, str]
+) -> Drawing:
+    """For each group the share of its values above each place, both on log axes from 0.001."""
+    with drawing(5.2, 2.4) as figure:
+        axes = figure.subplots()
+        places = np.logspace(-3, 1, 120)
+        for (title, group), (colour, dashes) in zip(
+            groups.items(), cycle(len(groups)), strict=True
+        ):
+            if len(group):
+                above = len(group) - np.searchsorted(np.sort(group), places, side="right")
+                share = np.where(above > 0, above / len(group), np.nan)
+                axes.plot(places, share, color=colour, ls=dashes, lw=1.5, label=quiet(title))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter("{x:g}")
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.legend(frameon=False, fontsize=8, loc="lower left")
+        return inline_svg(figure, name, description)
+
+
 def density(
     name: str,
     description: str,

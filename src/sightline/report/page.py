@@ -168,6 +168,13 @@ def policy_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
+def printed(value: Any) -> Any:
+    """What the template prints: drawings for both widths of the page, text without what harms."""
+    if isinstance(value, Drawing):
+        return value.for_page()
+    return value if isinstance(value, Markup) else formats.clean(str(value))
+
+
 @cache
 def environment() -> Environment:
     """Jinja with autoescape on everything; all that the template prints goes through ``clean``."""
@@ -175,7 +182,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: value if isinstance(value, Markup) else formats.clean(str(value)),
+        finalize=printed,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -243,7 +243,7 @@
     if (CSS.highlights) CSS.highlights.set("pointed", new Highlight(range));
     const values = modes.map((name, place) => [name, columnOf(card, place)[token.place]]);
     const known = values.filter(([, value]) => value).map(([name, value]) => {
-      return `${name} ${Number(value)}`.replace("-", "−");
+      return `${name} ${String(Number(value)).replace("-", "−")}`;
     });
     const above = MARKS[token.mark].includes("above") ? ["above threshold"] : [];
     const text = token.text.slice(0, 40).replace(/ /g, "␣");

@@ -112,3 +112,14 @@ def mean_interval(sums: ArrayLike, counts: ArrayLike) -> tuple[float | None, flo
     weights = drawn(int(used.sum()))
     low, high = np.percentile(weights @ total[used] / (weights @ number[used]), [2.5, 97.5])
     return float(low), float(high)
+
+
+def wilson(labels: ArrayLike) -> tuple[float | None, float | None]:
+    """Wilson's 95 % interval of the share of true ones; None twice for fewer than ``FEWEST``."""
+    known = np.asarray(labels, dtype=float)
+    if len(known) < FEWEST:
+        return None, None
+    n, share, z = len(known), float(known.mean()), 1.959964
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)

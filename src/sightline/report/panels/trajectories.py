@@ -1,5 +1,6 @@
 """Mean dependency of each response, right against wrong answers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,7 @@ def trajectories(run: Run) -> dict[str, Any]:
     groups = {name: group for name, group in groups.items() if group}
     if not groups:
         return {}
-    judged = [(right, mean) for right, mean in means if right is not None]
-    right = np.array([verdict for verdict, _ in judged], dtype=bool)
-    values = np.array([mean for _, mean in judged], dtype=float)
-
-    def delta(weights: Any) -> float | None:
-        area = auroc(values, right, weights)
-        return None if area is None else 2 * area - 1
-
-    effect = cliffs_delta(values[right], values[~right])
-    few = min(right.sum(), (~right).sum()) < FEWEST
-    low, high = (None, None) if effect is None or few else bootstrap(delta, len(judged))
+    delta, low, high = effect([(right, mean) for right, mean in means if right is not None])
     return {
         "figure": counts(
             "trajectories",
@@ -38,7 +29,7 @@ def trajectories(run: Run) -> dict[str, Any]:
             {f"{name}, n = {len(group)}": group for name, group in groups.items()},
             "mean dependency of a response, nats",
         ),
-        "delta": effect,
+        "delta": delta,
         "fewest": FEWEST,
         "low": low,
         "high": high,
@@ -61,3 +52,20 @@ def trajectories(run: Run) -> dict[str, Any]:
             ],
         ),
     }
+
+
+def effect(
+    judged: Sequence[tuple[bool, float]],
+) -> tuple[float | None, float | None, float | None]:
+    """Cliff's delta of means by verdict, right against wrong, and its interval unless too few."""
+    right = np.array([verdict for verdict, _ in judged], dtype=bool)
+    values = np.array([mean for _, mean in judged], dtype=float)
+    delta = cliffs_delta(values[right], values[~right])
+    if delta is None or min(right.sum(), (~right).sum()) < FEWEST:
+        return delta, None, None
+
+    def of_draw(weights: Any) -> float | None:
+        area = auroc(values, right, weights)
+        return None if area is None else 2 * area - 1
+
+    return delta, *bootstrap(of_draw, len(judged))
