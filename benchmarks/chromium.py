@@ -99,7 +99,9 @@ class Browser:
         """A PNG of the window, or of the first element that ``selector`` finds."""
         clip = {}
         if selector:
-            # what is out of sight has no size yet, and would move the rest when it gets one
+            # what is out of sight has no pictures yet, and no size: it would move the rest
+            self.run("Promise.all([...document.images].map((image) => {"
+                     "image.loading = 'eager'; return image.decode(); }))")  # fmt: skip
             self.run("document.head.insertAdjacentHTML('beforeend', '<style>* { "
                      "content-visibility: visible !important }</style>')")  # fmt: skip
             box = self.run(

@@ -52,7 +52,7 @@ new Promise((done) => {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--name", required=True, help="under which the numbers are kept")
     parser.add_argument("--responses", type=int, default=1_000)
     parser.add_argument("--tokens", type=int, default=300)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from .drawing import COLOURS, Drawing, drawing, inline_svg
@@ -149,13 +150,18 @@ def density(
     with drawing(3.6, 3.1) as figure:
         axes = figure.subplots()
         for column, row in np.argwhere(found):
-            cell = axes.fill_between(
-                edges[column : column + 2],
-                *edges[row : row + 2],
+            left, bottom, right, top = map(
+                float, (edges[column], edges[row], edges[column + 1], edges[row + 1])
+            )
+            cell = Rectangle(
+                (left, bottom),
+                right - left,
+                top - bottom,
                 color=COLOURS["accent"],
                 alpha=0.2 + 0.8 * np.log1p(found[column, row]) / np.log1p(found.max()),
                 lw=0,
             )
+            axes.add_patch(cell)
             cell.set_gid(f"tip:{int(found[column, row])} tokens")
         axes.plot(edges[[0, -1]], edges[[0, -1]], color=COLOURS["ink"], ls="--", lw=0.8)
         log_axes(axes)

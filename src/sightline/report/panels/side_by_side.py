@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..charts import counts, exceedance, lines
+from ..charts import Interval, counts, exceedance, lines
+from ..drawing import Drawing
 from ..figures import share_held
 from ..records import Response
 from ..runs import Run
@@ -34,17 +35,16 @@ def side_by_side(runs: Sequence[Run], names: Sequence[str], words: bool) -> dict
         for name, own in zip(names[1:], values[1:], strict=True)
         if values[0].keys() & own.keys()
     ]
-    all_values = {
+    flat = {
         name: [v for one in own.values() for v in one]
         for name, own in zip(names, values, strict=True)
     }
-    shares = {name: [share_held(own, p) for p in PERCENTS] for name, own in all_values.items()}
-    differences = {f"{name} less {names[0]}, n = {len(found)}": found for name, found, *_ in pairs}
+    held = {name: [share_held(own, percent) for percent in PERCENTS] for name, own in flat.items()}
     return {
         "unit": unit,
         "first": names[0],
         "rows": rows,
-        "shares": [(name, *held) for name, held in shares.items()],
+        "shares": [(name, *shares) for name, shares in held.items()],
         "percents": PERCENTS,
         "pairs": [(name, len(found), *rest) for name, found, *rest in pairs],
         "alone": [name for name in names[1:] if name not in {pair[0] for pair in pairs}],
@@ -56,35 +56,38 @@ def side_by_side(runs: Sequence[Run], names: Sequence[str], words: bool) -> dict
         "distribution": exceedance(
             "compare-distribution",
             f"Share of {unit}s above each dependency, for each run",
-            all_values,
+            flat,
             (f"dependency of a {unit}, nats", f"share of {unit}s above"),
         ),
-        "held": lines(
-            "compare-share",
-            f"Share of all dependency held by the top {unit}s of each run",
-            {
-                name: (
-                    [float(percent) for percent in PERCENTS],
-                    [(share, None, None) for share in held],
-                )
-                if None not in held
-                else ([], [])
-                for name, held in shares.items()
-            },
-            (f"most dependent {unit}s, %", "share of all dependency"),
-            (3.6, 2.2),
-            legend=False,
-        ),
-        "differences": counts(
-            "compare-paired",
-            "Paired differences of mean dependency",
-            differences,
-            f"difference of mean dependency, nats per {unit}",
-        )
-        if pairs
-        else "",
+        "held": held_figure(held, unit),
+        "differences": differences_figure(pairs, unit, names[0]) if pairs else "",
         "tables": tables(rows, pairs, unit, names[0]),
     }
+
+
+def held_figure(held: Mapping[str, Sequence[float | None]], unit: str) -> Drawing:
+    """What the top so many per cent hold of all dependency, a line for each run."""
+    series: dict[str, tuple[list[float], list[Interval]]] = {}
+    for name, shares in held.items():
+        known = [(float(p), s) for p, s in zip(PERCENTS, shares, strict=True) if s is not None]
+        series[name] = [place for place, _ in known], [(share, None, None) for _, share in known]
+    return lines(
+        "compare-share",
+        f"Share of all dependency held by the top {unit}s of each run",
+        series,
+        (f"most dependent {unit}s, %", "share of all dependency"),
+        (3.6, 2.2),
+        legend=False,
+    )
+
+
+def differences_figure(pairs: Sequence[tuple[Any, ...]], unit: str, first: str) -> Drawing:
+    return counts(
+        "compare-paired",
+        "Paired differences of mean dependency",
+        {f"{name} less {first}, n = {len(found)}": found for name, found, *_ in pairs},
+        f"difference of mean dependency, nats per {unit}",
+    )
 
 
 def units(run: Run, words: bool) -> dict[tuple[str, str], list[float]]:
