@@ -249,8 +249,8 @@
     const text = token.text.slice(0, 40).replace(/ /g, "␣");
     readout.textContent = [text, ...known, ...above].join(" · ");
   };
-  section.addEventListener("pointermove", point);
-  section.addEventListener("pointerdown", point);
+  document.addEventListener("pointermove", point);
+  document.addEventListener("pointerdown", point);
   section.classList.add("live");
   controls.hidden = false;
   repaint();
