@@ -358,6 +358,20 @@ def test_tokens_carry_tint_marks_and_exact_values(report):
     assert page.cells()[4] == ["4", "↵", "0", "0", "0", "other", ""]
 
 
+def test_in_a_page_of_many_tokens_neighbours_that_look_alike_are_one_element(report, monkeypatch):
+    monkeypatch.setattr("sightline.report.panels.responses.RICH", 4)
+    tokens = ["two", " a", " \N{SLIGHTLY SMILING FACE}", " <b>", " c"]
+    page = report([record(tokens=tokens, dependency=[6.0, 0.0, 0.0, 2.0, 2.0])])
+
+    # data-n counts as scripts do: an emoji is two units; data-marks: 1 is above the threshold
+    assert (
+        '<p class="tokens" dir="auto" data-n="3,2,3,4,2" data-marks="10011">'
+        '<i class="t14 above">two</i> a \N{SLIGHTLY SMILING FACE} '
+        '<i class="t12 above">&lt;b&gt; c</i></p>'
+    ) in page.source
+    assert "report/tables/tokens.csv holds them" in page.text
+
+
 def test_outcome_of_a_response(report):
     page = report([record(), record(1, reward=0.0, reward_reason="no_answer", gold="17")])
 
