@@ -3,7 +3,7 @@
 import pytest
 
 from sightline.rewards import REWARDS
-from sightline.right_and_wrong import FEW, VERDICTS, effect_of, is_right
+from sightline.right_and_wrong import FEWEST, VERDICTS, effect_of, is_right
 
 
 @pytest.mark.parametrize(
@@ -36,10 +36,10 @@ def test_cliffs_delta_by_hand():
 
 
 def test_too_few_have_no_interval():
-    assert effect_of([1.0] * FEW, [0.0] * (FEW - 1)).interval is None
-    assert effect_of([1.0] * (FEW - 1), [0.0] * FEW).interval is None
+    assert effect_of([1.0] * FEWEST, [0.0] * (FEWEST - 1)).interval is None
+    assert effect_of([1.0] * (FEWEST - 1), [0.0] * FEWEST).interval is None
     # completely apart: every draw is
-    assert effect_of([1.0] * FEW, [0.0] * FEW) == (1.0, (1.0, 1.0))
+    assert effect_of([1.0] * FEWEST, [0.0] * FEWEST) == (1.0, (1.0, 1.0))
 
 
 def test_the_interval_is_that_of_the_resampled_groups():

@@ -113,6 +113,7 @@ def _report(args: argparse.Namespace) -> None:
         max_responses=args.max_responses,
         token_classes=args.token_classes,
         exports=True,
+        warn=lambda warning: print(f"WARNING: {warning}", file=sys.stderr),
     )
     print(page)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-FEW = 5  # a group of fewer says nothing about how its values spread
+FEWEST = 5  # a group of fewer says nothing about how its values spread
 DRAWS = 1_000  # of a bootstrap
 # what a verifier says of an answer, and what that makes it; None for its own failures
 VERDICTS = {
@@ -27,7 +27,7 @@ class Effect(NamedTuple):
 
     Args:
         delta: Cliff's: P(right > wrong) - P(right < wrong), from -1 to 1; 0 is no difference.
-        interval: of 95 %, or None where a group has fewer than `FEW` values.
+        interval: of 95 %, or None where a group has fewer than `FEWEST` values.
     """
 
     delta: float
@@ -58,7 +58,7 @@ def effect_of(right: Sequence[float], wrong: Sequence[float]) -> Effect | None:
     one, other = places[: len(right)], places[len(right) :]
     count = int(places.max()) + 1
     delta = _delta(np.bincount(one, minlength=count), np.bincount(other, minlength=count))
-    if min(len(right), len(wrong)) < FEW:
+    if min(len(right), len(wrong)) < FEWEST:
         return Effect(delta, None)
     random = np.random.default_rng(0)
     drawn = [

@@ -6,10 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .records import Response, as_object, number, read_lines, read_object, read_response
+from .records import (
+    Response,
+    as_object,
+    as_text,
+    number,
+    read_lines,
+    read_object,
+    read_response,
+)
 
-FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl", "samples.jsonl"
-PARTIAL = "tokens.partial.jsonl"  # of a scoring that has not come to its end
+PARTIAL = "tokens.partial.jsonl"  # what is scored of a run that is not finished, in any order
+FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl", "samples.jsonl", PARTIAL
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,12 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def kind(self) -> str:
+        """``score``, ``eval`` or ``train``."""
+        known = "eval" if "protocol" in self.about else "train"
+        return as_text(self.about.get("kind")) or known
 
     @property
     def algorithm(self) -> Mapping[str, Any]:
@@ -65,19 +79,10 @@ def read_run(folder: Path) -> Run:
         raise FileNotFoundError(f"{folder} is no run folder: it has none of {', '.join(FILES)}")
     problems: list[str] = []
     about, result = (read_object(file, problems) for file in files[:2])
-    metrics, records, samples = (read_lines(file, problems) for file in files[2:])
-    if not files[3].is_file() and (partial := read_lines(folder / PARTIAL, problems)):
-        records = partial
-        problems.append(
-            f"The run is half-written: the {len(partial):,} responses scored so far are shown. The "
-            "command that began it goes on with it."
-        )
+    metrics, records, samples, partial = (read_lines(file, problems) for file in files[2:])
+    partial.sort(key=lambda record: number(record.get("place")) or 0.0)
+    found = records or samples or partial  # samples are those of an evaluation
+    attribution = read_lines(folder / "attribution.jsonl", problems)
     return Run(
-        folder,
-        about,
-        result,
-        metrics,
-        [read_response(record) for record in records or samples],  # samples of an evaluation
-        read_lines(folder / "attribution.jsonl", problems),
-        problems,
+        folder, about, result, metrics, list(map(read_response, found)), attribution, problems
     )

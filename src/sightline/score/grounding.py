@@ -11,7 +11,7 @@ from ..algorithms import algorithm_class
 from ..algorithms.base import ViewScores, checked_weights
 from ..core import sampled_kl
 from ..evaluate import bootstrap_interval
-from ..right_and_wrong import FEW, effect_of, is_right
+from ..right_and_wrong import FEWEST, effect_of, is_right
 from .named_views import CONTROL
 
 
@@ -90,7 +90,7 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
                 f"token, 95 % interval {low:.4f} to {high:.4f}, {group['n']:,} responses"
             )
     if effect := found["effect"]:
-        interval = f"too few for an interval (fewer than {FEW} right or wrong)"
+        interval = f"too few for an interval (fewer than {FEWEST} right or wrong)"
         if effect["ci95"]:
             interval = "95 % interval {:+.2f} to {:+.2f}".format(*effect["ci95"])
         lines.append(

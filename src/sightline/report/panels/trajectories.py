@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ...right_and_wrong import effect_of
+from ...right_and_wrong import FEWEST, effect_of
 from ..charts import counts
 from ..runs import Run
 from ..tables import Table
@@ -30,6 +30,7 @@ def trajectories(run: Run) -> dict[str, Any]:
             "mean dependency of a response, nats",
         ),
         "delta": effect and effect.delta,
+        "fewest": FEWEST,
         "low": low,
         "high": high,
         "means": {name: (len(group), float(np.mean(group))) for name, group in groups.items()},
