@@ -1,21 +1,23 @@
 """Training, or its weights, on two processes: what comes out must not depend on it."""
 
 import copy
+import json
 import os
 import socket
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from torch import Tensor, multiprocessing
 from torch.distributed.tensor import DTensor
 from trl import GRPOConfig
 
-from sightline import ALGORITHMS, PGPO
-from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, seam
+from sightline import ALGORITHMS, PGPO, checkpoints
+from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, find_whole, seam
 from sightline.tasks import digits
 
 
@@ -88,6 +90,19 @@ def weigh(rank: int, algorithm, scores: list[dict], masks: list[Tensor], folder:
     trainer.accelerator = Accelerator(cpu=True)
     weights = seam.whole_batch_weights(trainer, algorithm, scores[rank], masks[rank])
     torch.save(weights, folder / f"weights-{rank}.pt")
+
+
+def look(rank: int, folder: Path) -> None:
+    """Look for the newest whole checkpoint, and for a damaged one, which only one process reads."""
+    warnings.simplefilter("ignore")
+    PartialState(cpu=True)
+    if rank == 1:
+        checkpoints.damage = checkpoints.all_of = None
+    newest = find_whole(folder, True).folder.name
+    try:
+        find_whole(folder, folder / "checkpoint-2")
+    except ValueError as error:
+        (folder / f"found-{rank}.json").write_text(json.dumps([newest, str(error)]))
 
 
 def fill(rank: int, tiny, folder: Path) -> None:

@@ -113,6 +113,11 @@ def check_arguments(args: Any, entropy_penalty: float) -> None:
                 args.save_only_model,
                 "such a checkpoint cannot be resumed; take its weights from the finished run",
             ),
+            "save_on_each_node": (
+                args.save_on_each_node,
+                "a checkpoint is one folder that all processes write and read; put output_dir on a "
+                "disk that all nodes share",
+            ),
             "fp16": (
                 args.fp16,
                 "its scaler overflows on purpose, which would count as steps that are not finite; "
