@@ -23,6 +23,7 @@ from trl import GRPOTrainer
 
 from ... import checkpoints
 from ...records import keep_lines, write_json
+from . import deepspeed
 from .seam import is_sharded, period
 
 SETTINGS = "settings.json"
@@ -102,7 +103,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
         restore = _Restore(self, chosen)
         self.add_callback(restore)
         try:
-            return super().train(str(chosen), *args, **kwargs)
+            with deepspeed.reading_data_only(self):
+                return super().train(str(chosen), *args, **kwargs)
         except (pickle.UnpicklingError, SafetensorError) as error:
             raise ValueError(
                 f"cannot resume: a file of {chosen} is not the data it should be, and was not "
