@@ -15,13 +15,15 @@ from trl.rewards import get_soft_overlong_punishment
 
 from . import tasks
 from .algorithms import Algorithm
-from .checkpoints import check_same_run, newest_whole
+from .checkpoints import check_same_run
 from .data import load_rows
 from .dry_run import page
 from .engines.trl import (
     DynamicSampling,
     PerceptionGRPOTrainer,
     StopOnSignal,
+    Whole,
+    find_whole,
     show_readable_progress,
 )
 from .model_shape import ADAPTED, model_place
@@ -94,7 +96,7 @@ def adapters(run: RunArguments) -> LoraConfig | None:
 
 def _prepared(
     run: RunArguments, algorithm: Algorithm, args: GRPOConfig, folder: Path
-) -> tuple[PerceptionGRPOTrainer, dict[str, Any], Path | None]:
+) -> tuple[PerceptionGRPOTrainer, dict[str, Any], Whole | None]:
     """The trainer, what `run.json` is to say, and the checkpoint to go on from."""
     rows, source = _rows(run, args, folder)
     model, processor = load_model(run, args)
@@ -188,15 +190,15 @@ def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, 
 
 def _resumed(
     folder: Path, content: dict[str, Any], args: GRPOConfig
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[dict[str, Any], Whole]:
     """Where in `folder` `--resume_from_checkpoint` goes on, if it is this run; and its record."""
     begun = check_same_run(folder, content)
-    if args.resume_from_checkpoint == "newest":
-        checkpoint = newest_whole(folder)
-    else:
-        checkpoint = Path(str(args.resume_from_checkpoint))
+    asked = str(args.resume_from_checkpoint)
+    checkpoint = find_whole(folder, asked == "newest" or asked)
     PartialState().wait_for_everyone()  # all have read run.json
-    resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
+    resumed = {key: content[key] for key in ("command", "versions")} | {
+        "from": checkpoint.folder.name
+    }
     return {**begun, "resumed": [*begun.get("resumed", []), resumed]}, checkpoint
 
 
@@ -225,7 +227,7 @@ def build_trainer(
     return trainer
 
 
-def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) -> float:
+def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Whole | None = None) -> float:
     """Train, and save the model as `checkpoint` in the run folder.
 
     On SIGTERM it saves a checkpoint after the step at hand and leaves with exit code 143.
@@ -238,7 +240,7 @@ def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) ->
     """
     stop = StopOnSignal(trainer)
     trainer.add_callback(stop)
-    trainer.train(checkpoint and str(checkpoint))
+    trainer.train(checkpoint)
     if stop.stopped:
         saved = trainer.run_folder / f"checkpoint-{trainer.state.global_step}"
         if trainer.accelerator.is_main_process:
