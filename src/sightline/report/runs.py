@@ -79,9 +79,11 @@ def read_run(folder: Path) -> Run:
         raise FileNotFoundError(f"{folder} is no run folder: it has none of {', '.join(FILES)}")
     problems: list[str] = []
     about, result = (read_object(file, problems) for file in files[:2])
-    metrics, records, samples, partial = (read_lines(file, problems) for file in files[2:])
-    partial.sort(key=lambda record: number(record.get("place")) or 0.0)
-    found = records or samples or partial  # samples are those of an evaluation
+    metrics, records, samples = (read_lines(file, problems) for file in files[2:5])
+    found = records or samples  # samples are those of an evaluation
+    if not found:
+        partial = read_lines(folder / PARTIAL, problems)
+        found = sorted(partial, key=lambda record: number(record.get("place")) or 0.0)
     attribution = read_lines(folder / "attribution.jsonl", problems)
     return Run(
         folder, about, result, metrics, list(map(read_response, found)), attribution, problems
