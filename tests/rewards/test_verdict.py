@@ -78,7 +78,7 @@ def test_the_extractor_is_chosen_by_name():
         Verifier("box")
     about = Verifier("letter", deadline=1.5).description()
     assert about["extractor"] == {"name": "letter", "version": 1}
-    assert (about["golds"], about["deadline"]) == (1, 1.5)
+    assert (about["golds"], about["deadline"]) == (2, 1.5)
 
 
 def test_without_math_verify_it_is_refused_at_once(monkeypatch):

@@ -12,13 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .extraction import EXTRACTORS
+from .extraction import EXTRACTORS, gold_answer
 from .formats import text_of
-from .golds import same_answer, without_unit
+from .golds import for_algebra, same_answer
 from .normalisation import LONGEST, normalise
 from .workers import Outcome, Workers
 
-GOLDS_VERSION = 1  # of what counts as the same answer; goes up when a verdict changes
+GOLDS_VERSION = 2  # of what counts as the same answer; goes up when a verdict changes
 logger = logging.getLogger(__name__)
 
 
@@ -156,7 +156,7 @@ def log(
 def _decide(answer: str | None, gold: str) -> Verdict | tuple[str, str]:
     """A verdict, or gold and answer for math-verify."""
     try:
-        gold = normalise(gold)
+        gold = normalise(gold_answer(gold))
     except ValueError:
         gold = ""
     if not gold:
@@ -170,7 +170,7 @@ def _decide(answer: str | None, gold: str) -> Verdict | tuple[str, str]:
         return Verdict.UNPARSEABLE
     same = same_answer(gold, answer) if answer else False
     if same is None:
-        return without_unit(gold), without_unit(answer)
+        return for_algebra(gold, answer)
     return Verdict.MATCHED if same else Verdict.DIFFERENT
 
 
