@@ -31,4 +31,13 @@ test-trl-matrix: $(READY)  # the lowest that pyproject.toml allows, and the newe
 	    .venv/matrix/bin/python -c 'import trl; print("trl", trl.__version__)' && \
 	    .venv/matrix/bin/pytest -n 2 --dist worksteal tests/engines || exit 1; \
 	done
-.PHONY: demo test lint faults soak test-trl-matrix
+# The tasks of lmms-eval by its own loader; it has 52 dependencies, and settles on other versions
+# than constraints.txt, so it gets an environment of its own.
+test-lmms-eval:
+	python3 -m venv --clear .venv/lmms-eval
+	.venv/lmms-eval/bin/pip install --quiet uv
+	.venv/lmms-eval/bin/uv pip install --quiet --python .venv/lmms-eval/bin/python \
+	    -e '.[trl,rewards,dev]' 'lmms-eval==0.7.3' \
+	    $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+	.venv/lmms-eval/bin/pytest -rs tests/evaluate/test_lmms_eval.py
+.PHONY: demo test lint faults soak test-trl-matrix test-lmms-eval

@@ -145,6 +145,7 @@ def read_responses(
     prompt: Prompt = NONE,
     answered: bool = True,
     max_pixels: int = MAX_PIXELS,
+    allow_outside_root: bool = False,
 ) -> Responses:
     """Read questions and responses from a file of any kind that `load_rows` knows, or a list.
 
@@ -165,7 +166,7 @@ def read_responses(
     if not answered:
         taken = {role: n for role, n in taken.items() if role not in ("response", "response_ids")}
     _check_columns(taken, names, answered)
-    limits = Limits(images or found.root, max_pixels, allow_outside_root=False)
+    limits = Limits(images or found.root, max_pixels, allow_outside_root)
     rows, bad = [], []
     for place, raw in zip(found.places, found.rows, strict=True):
         name = image = ""

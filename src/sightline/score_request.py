@@ -7,6 +7,10 @@ from typing import Any
 FILLS = ("mean", "black")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BAD_ROWS = ("error", "skip-and-list")
+# where files lie, and which of them are taken: nothing that a number hangs on
+PLACES = {
+    *("responses", "images", "allow_outside_root", "output_dir", "bad_rows", "max_pixels"),
+}
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -20,6 +24,7 @@ class ScoreRequest:
     model: str = _flag("", "tiny, a folder, or a model of the Hub")
     responses: str = _flag("", "JSONL, JSON, CSV or parquet with prompts, images and responses")
     images: str = _flag("", "folder of its image paths; by default that of the file")
+    allow_outside_root: bool = _flag(False, "let image paths lead out of that folder")
     output_dir: str = _flag("", "run folder; a run of the same request in it goes on")
     views: str = _flag("blind", "such as blind,patches:probability=0.6,noise:std=0.2")
     controls: bool = _flag(False, "also score the views that say what the numbers are worth")
@@ -80,7 +85,12 @@ class ScoreRequest:
         return {
             name: value
             for name, value in asdict(self).items()
-            if name not in ("responses", "images", "output_dir", "bad_rows", "max_pixels")
+            if name
+            not in (
+                *("responses", "images", "output_dir"),
+                *("bad_rows", "max_pixels"),
+                "allow_outside_root",
+            )
         }
 
     def _check_least(self, name: str, least: int) -> None:

@@ -64,6 +64,33 @@ def test_a_run_that_can_start(data, in_folder, capsys):
     ]
 
 
+def test_images_outside_of_the_folder_are_taken_where_that_is_allowed(data, in_folder, capsys):
+    (in_folder / "inner").mkdir()
+    rows = [{**row, "images": [f"../{row['images'][0]}"]} for row in data]
+    write(in_folder / "inner" / "rows.jsonl", rows)
+    flags = ["--data", "inner/rows.jsonl", "--eval-data", "inner/rows.jsonl", *AWAY]
+    code, _, on_rows, _ = checked(capsys, *flags)
+    assert code == 1 and "(--allow-outside-root)" in on_rows[0]["what"]
+    for flag in ("--allow-outside-root", "--allow_outside_root"):  # and of the evaluation as well
+        _, whole, on_rows, _ = checked(capsys, *flags, flag)
+        assert {row["kind"] for row in on_rows} == {"rows.overlap"}
+        assert whole["rows.unreadable"]["severity"] == "ok"
+    # the run that is checked takes them too
+    from sightline.run_arguments import parse
+    from sightline.train import _rows
+
+    run, _, args = parse(["--data", "inner/rows.jsonl", "--allow_outside_root"])
+    assert len(_rows(run, args, in_folder)[0]) == 3
+
+
+def test_columns_that_are_named_are_checked(data, in_folder, capsys):
+    rows = [{**row, "query": row["problem"]} for row in data]
+    write(in_folder / "rows.jsonl", [{k: row[k] for k in row if k != "problem"} for row in rows])
+    named = json.dumps({"prompt": "query"})
+    code, whole, on_rows, _ = checked(capsys, "--data", "rows.jsonl", "--columns", named, *AWAY)
+    assert (code, on_rows) == (0, []) and "prompt ← query" in whole["rows.source"]["what"]
+
+
 def test_data_with_problems(data, in_folder, capsys):
     (in_folder / "held").mkdir()
     Image.open("1.png").save(in_folder / "held" / "again.png", compress_level=0)
@@ -77,6 +104,11 @@ def test_data_with_problems(data, in_folder, capsys):
     flags = ["--data", "rows.jsonl", "--eval-data", "held/held.jsonl", *AWAY]
     code, whole, rows, content = checked(capsys, *flags)
     assert code == 1 and content["problems"] == 4
+    assert content["checked"].startswith("4 of 5 rows of rows.jsonl for ")
+    accounts = [f["what"] for f in content["findings"] if f["kind"] == "rows.source"]
+    assert [what.split(";")[0] for what in accounts] == [
+        *("5 rows in rows.jsonl = 4 used + 1 listed", "1 rows in held.jsonl = 1 used + 0 listed"),
+    ]
     assert {(f["row"], f["kind"]) for f in rows if f["severity"] == "problem"} == {
         ("r3", "rows.contradiction"),
         ("r3", "golds.accepted"),

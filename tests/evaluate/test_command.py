@@ -122,8 +122,12 @@ def test_a_checkpoint_is_asked_as_it_was_trained(in_folder, tiny, capsys):
     Image.new("RGB", (32, 32), "red").save(in_folder / "red.png")
     row = {"problem": "<image> 1 + 1?", "images": ["red.png"], "answer": 2, "id": "q"}
     (in_folder / "rows.jsonl").write_text(json.dumps(row))
-    command = ["eval", "--model", "run/checkpoint", "--data", "rows.jsonl", "--n", "1"]
-    assert main([*command, "--max_new_tokens", "3", "--threads", "1"]) == 0
+    (in_folder / "inner").mkdir()
+    (in_folder / "inner" / "rows.jsonl").write_text(json.dumps({**row, "images": ["../red.png"]}))
+    command = ["--model", "run/checkpoint", "--data", "inner/rows.jsonl", "--n", "1"]
+    command += ["--max_new_tokens", "3", "--threads", "1"]
+    assert "(--allow-outside-root)" in refused(capsys, *command)
+    assert main(["eval", *command, "--allow-outside-root"]) == 0
     folder = in_folder / "runs" / "eval-rows"
     (line,) = (folder / "samples.jsonl").read_text().splitlines()
     assert "You FIRST think" in json.loads(line)["prompt"] and json.loads(line)["gold"] == "2"

@@ -132,7 +132,12 @@ def _questions(args: argparse.Namespace, frozen: Protocol | None, prompt: Prompt
         }
         return _from_rows(frozen.name, found.rows, args.questions, source)
     if args.data is not None:
-        rows = load_rows(args.data, prompt=prompt, root=args.data_root)
+        rows = load_rows(
+            args.data,
+            prompt=prompt,
+            root=args.data_root,
+            allow_outside_root=args.allow_outside_root,
+        )
         return _from_rows(Path(args.data).stem, rows, args.questions, {"data": rows.source})
     name = args.task or "digits"
     task = tasks.load(name)
