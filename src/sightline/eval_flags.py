@@ -43,9 +43,6 @@ def add_eval(commands: Any) -> None:
     parser.add_argument(
         "--compare", nargs=2, type=Path, metavar="RUN", help="two finished evaluations, instead"
     )
-    parser.add_argument(
-        "--any-protocol", action="store_true", help="compare although they were asked differently"
-    )
     parser.set_defaults(run=_run, flags=list(parser._option_string_actions))
 
 
@@ -53,7 +50,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.compare:
         from .evaluate.comparison import compare, report
 
-        print("\n".join(report(compare(*args.compare, any_protocol=args.any_protocol))))
+        print("\n".join(report(compare(*args.compare))))
         return
     for name in ("batch_size", "threads", "questions"):
         if getattr(args, name) is not None and getattr(args, name) < 1:

@@ -66,6 +66,12 @@ def test_a_benchmark_is_frozen_as_the_papers_say(name):
     assert protocol.extractor["name"] == PROMPTS[protocol.prompt["name"]].extractor
     assert ("PGPO" in protocol.papers, "VPPO" in protocol.papers) == (name in PGPO, name in VPPO)
     json.dumps(protocol.about())
+    source = protocol.source
+    if source.dataset == "PAPO-Galaxy/PAPO_eval":  # whose files are named by their splits
+        assert source.subset == "default"
+        assert source.file == f"data/{source.split}-00000-of-00001.parquet"
+    else:
+        assert (source.subset, source.split) == (None, None)
 
 
 def test_all_benchmarks_of_the_papers_are_there():
