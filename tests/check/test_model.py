@@ -64,6 +64,11 @@ def test_prompts_that_are_too_long_are_named_with_the_setting(tiny):
     kept, _, (short,) = looked(tiny, [row("a", (48, 32))], limit, response=9)
     assert kept == ["a"] and short.severity == WARNING
     assert "leaves 8 of 9 tokens" in short.what
+    kept, _, (none,) = looked(tiny, [row("a", (48, 32))], Limit("it", tokens), response=8)
+    assert kept == ["a"] and none.severity == WARNING and "leaves 0 of 8 tokens" in none.what
+    # one token less is lost at an end of the chat markup, where there is no image
+    kept, _, (cut,) = looked(tiny, [row("a", (48, 32))], Limit("it", tokens - 1))
+    assert kept == [] and cut.severity == PROBLEM and "cuts" not in cut.what
     # the six tokens of the image come before the text: a prompt shortened from the left by a few
     # loses the head of the chat markup, and then a part of the image
     kept, _, (cut,) = looked(tiny, [row("a", (48, 32))], Limit("it", tokens - 5))

@@ -57,6 +57,13 @@ def test_rows_that_cannot_be_used_are_named(data):
     assert "truncated" in bad[1].what
 
 
+def test_an_image_that_is_not_there_is_named_by_its_path(data):
+    data.write_text(json.dumps({"id": "g", "problem": "?", "images": ["gone.png"], "answer": 1}))
+    rows = Readable(find_rows([json.loads(data.read_text())], root=data.parent), 9, WARNING, "")
+    assert [(f.row, f.image) for f in rows.bad] == [("g", "'gone.png'")]
+    assert "there is no such file" in rows.bad[0].what and list(rows) == []
+
+
 def test_only_the_rows_that_are_trained_on_are_looked_at(data):
     rows = Readable(find_rows(data), 2, WARNING, "")
     assert [row["id"] for row in rows] == ["a", "d"]  # c, which is bad, takes nobody's place
@@ -79,6 +86,8 @@ def test_good_rows_have_no_finding_and_no_rows_are_a_problem():
     source, summary = account.findings()
     assert {source.severity, summary.severity} == {OK}
     assert "all 1 rows can be used" in summary.what and "1 used + 0 listed;" in source.what
+    several = [*used, *(Facts(str(n), "2?", "2", ()) for n in range(2))]
+    assert Account("data", 3, several, [], "").findings()[0].numbers["without_image"] == 2
     _, none, _ = Account("data", 0, [], [], "").findings()
     assert (none.severity, none.kind) == (PROBLEM, "rows.none")
 
