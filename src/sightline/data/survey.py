@@ -84,7 +84,8 @@ def look(
                 raise ValueError(reason)
             if stores:
                 cells = [stored(cell, limits) for cell in cells]
-                _check_text({**row, columns.images: [cell["path"] for cell in cells]})
+                paths = {columns.images: [cell["path"] for cell in cells]} if columns.images else {}
+                _check_text({**row, **paths})
                 row = {**row, columns.images: cells} if columns.images else row
             made = convert(row, columns, prompt)
             if own is not None and ids[own]:
