@@ -23,9 +23,9 @@ def judge_of(extractor: str | None) -> Judge:
     return exact if extractor is None else Verifier(extractor).verdicts
 
 
-def start_early(rows: list[Facts], extractor: str) -> bool:
+def start_early(rows: list[Facts], extractor: str | None) -> bool:
     """Start math-verify beside what is still to be read, if a gold needs it; whether it was."""
-    return Verifier(extractor).start(row.gold for row in rows)
+    return extractor is not None and Verifier(extractor).start(row.gold for row in rows)
 
 
 def rendered(gold: str, extractor: str | None, thinks: bool = False) -> str:

@@ -49,7 +49,7 @@ def look(flags: Sequence[str], eval_data: str | None) -> tuple[str, list[Finding
     thinks = "think_format" in rewards_of(run)
 
     rows, name, rows_in, taken = _rows(run, args)
-    used, sample, started = [], [], extractor is None
+    used, sample, started = [], [], False
     for batch in batches(rows):  # the only time that pictures are there
         used += map(facts, batch)
         started = started or start_early(used[-len(batch) :], extractor)
