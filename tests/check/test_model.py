@@ -41,7 +41,7 @@ def test_rows_are_measured_by_themselves_whatever_stands_beside_them(tiny):
     longest = summaries["prompts.length"].numbers["longest"]
     assert longest > tokens + 50 and summaries["prompts.image-tokens"].numbers["most"] == 10
     # a, padded to the length of c, has as many tokens as alone, and its image where it was
-    for limit, inside in [(tokens - 5, True), (tokens - 1, False)]:
+    for limit, inside in [(tokens - 5, True), (tokens - 1, False), (5, True)]:
         _, _, (_, cut, *_) = looked(tiny, rows, Limit("it", limit))
         assert cut.row == "a" and cut.numbers["tokens"] == tokens
         assert ("cuts inside an image" in cut.what) == inside
