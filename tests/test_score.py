@@ -180,6 +180,16 @@ def test_columns_of_any_framework_are_said(tmp_path):
     assert first.prompt[0]["content"][0] == {"type": "image"}
 
 
+def test_images_outside_of_the_folder_are_taken_where_that_is_allowed(tmp_path):
+    (tmp_path / "inner").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
+    row = {"id": "a", "question": "q", "response": "r", "image": "../x.png"}
+    path = write(tmp_path / "inner" / "r.jsonl", row)
+    assert len(read_responses(path).bad) == 1
+    (found,) = read_responses(path, allow_outside_root=True).rows
+    assert found.cells
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -61,6 +61,9 @@ class RunArguments:
     data_root: str | None = field(
         default=None, metadata={"help": "folder of its image paths; by default that of the file"}
     )
+    allow_outside_root: bool = field(
+        default=False, metadata={"help": "let image paths of --data lead out of that folder"}
+    )
     columns: dict[str, str] | str | None = field(
         default=None,
         metadata={"help": "its columns that are not known, as prompt=query,answer=gold or JSON"},

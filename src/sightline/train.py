@@ -151,6 +151,7 @@ def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[
         columns=run.named_columns(),
         bad_rows=run.bad_rows,
         folder=folder if run.bad_rows == "skip-and-list" else None,
+        allow_outside_root=run.allow_outside_root,
     )
     rows = found.dataset.select(range(min(run.rows, len(found))))
     return rows, {"data": found.about()}

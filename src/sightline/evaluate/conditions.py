@@ -42,25 +42,16 @@ def without_images(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def other_rows(digests: Sequence[tuple[bytes, ...]]) -> list[int | None]:
-    """For each row, the one whose images it is shown under ``other``; None if it has no image.
+    """For each row, the one whose images it is shown under ``other``.
 
-    It has as many images; see `other_row`.
+    It has as many images; see `other_row`. None for a row that has no image, or finds no other.
 
     Args:
         digests: of each row's images.
-
-    Raises:
-        ValueError: a row has no such other.
     """
     found: list[int | None] = []
     for row, own in enumerate(digests):
-        chosen = other_row(digests, row, as_many=True) if own else None
-        if own and chosen is None:
-            raise ValueError(
-                f"row {row} has {len(own)} images, and no other row has as many that differ from "
-                "them: leave out --image other"
-            )
-        found.append(chosen)
+        found.append(other_row(digests, row, as_many=True) if own else None)
     return found
 
 

@@ -62,6 +62,7 @@ def read_responses(
     prompt: Prompt = NONE,
     answered: bool = True,
     max_pixels: int = MAX_PIXELS,
+    allow_outside_root: bool = False,
 ) -> Responses:
     """Read questions and responses from a file of any kind that `load_rows` knows, or a list.
 
@@ -79,7 +80,7 @@ def read_responses(
     if not answered:
         known = {part: n for part, n in known.items() if part not in ("response", "response_ids")}
     _check_columns(known, names, found, answered)
-    limits = Limits(images or found.root, max_pixels, allow_outside_root=False)
+    limits = Limits(images or found.root, max_pixels, allow_outside_root)
     used: dict[str, dict[str, None]] = {part: {} for part in COLUMNS}  # in order of first use
     rows, places, bad = [], [], []
     for place, raw in zip(found.places, found.rows, strict=True):

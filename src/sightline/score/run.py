@@ -147,6 +147,7 @@ def _read(request: ScoreRequest) -> Responses:
         prompt=find_prompt(request.prompt),
         answered=not request.generate,
         max_pixels=request.max_pixels,
+        allow_outside_root=request.allow_outside_root,
     )
     if found.bad and (request.bad_rows == "error" or not found.rows):
         raise ValueError(complaint(found))
