@@ -31,4 +31,20 @@ test-trl-matrix: $(READY)  # the lowest that pyproject.toml allows, and the newe
 	    .venv/matrix/bin/python -c 'import trl; print("trl", trl.__version__)' && \
 	    .venv/matrix/bin/pytest -n 2 --dist worksteal tests/engines || exit 1; \
 	done
-.PHONY: demo test lint faults soak test-trl-matrix
+test-deepspeed: $(READY)  # which needs a C++ compiler, and is not part of the other environment
+	.venv/bin/uv venv --quiet --clear .venv/deepspeed
+	.venv/bin/uv pip install --quiet --python .venv/deepspeed/bin/python -e '.[all,dev]' \
+	    -c constraints.txt $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+	DS_BUILD_OPS=0 .venv/bin/uv pip install --quiet --python .venv/deepspeed/bin/python \
+	    --no-build-isolation -e '.[deepspeed]' -c constraints.txt 'deepspeed==0.19.8'
+	DS_ACCELERATOR=cpu .venv/deepspeed/bin/pytest tests/engines/test_deepspeed.py
+# The tasks of lmms-eval by its own loader; it has 52 dependencies, and settles on other versions
+# than constraints.txt, so it gets an environment of its own.
+test-lmms-eval:
+	python3 -m venv --clear .venv/lmms-eval
+	.venv/lmms-eval/bin/pip install --quiet uv
+	.venv/lmms-eval/bin/uv pip install --quiet --python .venv/lmms-eval/bin/python \
+	    -e '.[trl,rewards,dev]' 'lmms-eval==0.7.3' \
+	    $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND))
+	.venv/lmms-eval/bin/pytest -rs tests/evaluate/test_lmms_eval.py
+.PHONY: demo test lint faults soak test-trl-matrix test-deepspeed test-lmms-eval

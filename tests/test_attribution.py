@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from sightline import score as score_module
-from sightline.attribution import check_rule, choose_tokens, sweep_cost, sweep_image
 from sightline.cli import main
 from sightline.encoding import encode
+from sightline.score import run as score_module
+from sightline.score.attribution import strongest, sweep_cost, sweep_image
+from sightline.score.token_rules import check_rule, choose_tokens
 from sightline.scoring import score_views
 from sightline.tasks import digits
 
@@ -81,7 +82,7 @@ def test_only_the_cell_that_matters_moves_the_score(tiny, row, monkeypatch):
         table = torch.stack(values)[:, None].expand(responses.mask.shape)
         return score_views(model, responses, views)._replace(log_probs=table)
 
-    monkeypatch.setattr("sightline.attribution.score_views", bright)
+    monkeypatch.setattr("sightline.score.attribution.score_views", bright)
     found = sweep_image(tiny.model, tiny.processor, encoded, 0, fill="black", batch_size=4)
     still = torch.ones(2, 3, dtype=torch.bool)
     still[1, 2] = False
@@ -103,6 +104,16 @@ def test_a_cell_that_looks_like_the_fill_is_counted(tiny, row):
     assert found.unchanged == 1
     assert found.change[0, 1].abs().max() <= found.noise_floor + 1e-6
     assert sweep_image(tiny.model, tiny.processor, encoded, 0, fill="mean").unchanged == 0
+
+
+def test_cells_within_the_noise_of_the_strongest_are_equal_to_it():
+    change = torch.tensor([[0.5, -2.0, 0.0], [1.9, 1.7, -0.3]])
+    assert strongest(change, 0.2) == [[0, 1], [1, 0]]  # 1.7 is 0.3 below
+    assert strongest(change, 0.0) == [[0, 1]]
+    assert strongest(torch.tensor([[1.0, -1.0, 1.0]]), 0.0) == [[0, 0], [0, 1], [0, 2]]
+    assert strongest(change, 2.0) == []  # nothing is above the noise
+    assert strongest(torch.tensor([[0.3, 0.2]]), 0.2) == [[0, 0]]  # 0.2 is within the noise
+    assert strongest(torch.zeros(1, 2), 0.0) == []
 
 
 def test_the_cost_is_known_before(tiny, row):
@@ -140,7 +151,7 @@ def test_rules_choose_tokens():
 
 
 def test_the_file_has_a_line_per_image_and_is_gone_on_with(tiny, row, tmp_path, monkeypatch):
-    monkeypatch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
+    monkeypatch.setattr(score_module, "load_model", lambda *_, **__: (tiny.model, tiny.processor))
     for index, picture in enumerate(row["images"]):
         picture.save(tmp_path / f"{index}.png")
     lines = [
@@ -166,6 +177,10 @@ def test_the_file_has_a_line_per_image_and_is_gone_on_with(tiny, row, tmp_path, 
     for token in first["tokens"]:
         assert token["text"] == tokens["tokens"][token["index"]]
         assert [len(cells) for cells in token["change"]] == [3, 3]
+        y, x = token["strongest"][0]
+        assert abs(token["change"][y][x]) == max(abs(c) for line in token["change"] for c in line)
+    run_floor = json.loads((tmp_path / "run" / "result.json").read_text())["noise_floor"]
+    assert first["noise_floor"] >= run_floor > 0
     path.write_text(whole[: whole.index("\n") + 30])  # killed in the middle of the second line
     (tmp_path / "run" / "result.json").unlink()
     assert main(command) == 0

@@ -1,9 +1,11 @@
 """What makes a checkpoint whole, on files of no meaning."""
 
 import json
+from threading import Barrier
 
 import pytest
 
+from sightline import checkpoints
 from sightline.checkpoints import (
     MANIFEST,
     damage,
@@ -94,3 +96,14 @@ def test_only_the_oldest_are_pruned(run):
         "checkpoint-10",
         "checkpoint-9",
     ]
+
+
+def test_files_are_read_side_by_side(run, monkeypatch):
+    describe, both = checkpoints._describe, Barrier(2, timeout=30)
+
+    def when_both_are_read(path):
+        both.wait()
+        return describe(path)
+
+    monkeypatch.setattr(checkpoints, "_describe", when_both_are_read)
+    assert damage(run / "checkpoint-10") is None

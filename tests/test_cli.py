@@ -173,7 +173,7 @@ def test_train_takes_data_of_ones_own(in_folder, capsys):
         (["--top_fraction", "0.3"], "--top_fraction is a flag of --algorithm vppo, not of pgpo"),
         (["--dynamic_sampling_rounds", "-1"], "max_rounds must be at least 1, got -1"),
         (["--eval_strategy", "steps"], "eval"),
-        (["--model", "bert"], "cannot score the model family 'bert'; known: qwen2_vl"),
+        (["--model", "bert"], "'bert' is a bert model without vision"),
     ],
 )
 def test_a_request_that_cannot_be_met_leaves_no_run(in_folder, capsys, flags, sentence):
@@ -236,7 +236,7 @@ def test_broken_yaml_is_named(in_folder, capsys):
         (["--max_completion_length", "0"], "max_new_tokens"),
         (
             ["--data", "rows.jsonl", "--columns", "[1]"],
-            "--columns must be a JSON object, got '[1]'",
+            "--columns must be name=column,… or a JSON object, got '[1]'",
         ),
         (["--max_pixels", "10"], "--max_pixels must leave an image one token, 256, got 10"),
         (["--max_stps", "1"], "did you mean --max_steps or --save_steps or --max_pixels?"),

@@ -71,11 +71,25 @@ def test_the_page_warns_of_steps_that_are_rounded_away(in_folder, capsys):
         (["--dynamic_sampling_rounds", "-1"], "max_rounds must be at least 1"),
         (["--rows", "15"], "--rows must fill one rollout batch of 16 prompts, got 15"),
         (["--task", "chess"], "unknown task 'chess'"),
+        (["--data", "rows.jsonl"], "no data at 'rows.jsonl'"),
+        (["--data", "."], "holds no data"),
         (["--model", "Qwen/Qwen2.5-VL-3B-Instruct"], "configuration of 'Qwen/Qwen2.5-VL-3B-Ins"),
     ],
 )
 def test_a_dry_run_refuses_what_a_run_would(in_folder, capsys, flags, sentence):
     assert sentence in refused(capsys, "--dry-run", *flags)
+
+
+def test_data_that_is_there_is_described_and_not_read(in_folder, capsys):
+    (in_folder / "data").mkdir()
+    for part in (0, 1):  # 3 x 512 KiB in all, not Parquet
+        content = bytes(2**19 * (1 + part))
+        (in_folder / "data" / f"train-{part}.parquet").write_bytes(content)
+    assert main(["train", "--dry-run", "--data", "data"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "- data: data@train: 2 file(s) .parquet, 1.5 MiB; no row was read" in out
+    assert main(["train", "--dry-run", "--data", "owner/name@test"]) == 0
+    assert "data: owner/name@test, which is taken for a Hub id; no" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

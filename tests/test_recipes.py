@@ -183,12 +183,17 @@ def test_every_algorithm_setting_is_the_published_one():
         assert algorithm == type(algorithm)()
 
 
-@pytest.mark.parametrize(("name", "kind"), [("ddp", "MULTI_GPU"), ("fsdp", "FSDP")])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("ddp", "MULTI_GPU"), ("fsdp", "FSDP"), ("deepspeed_zero2", "DEEPSPEED")],
+)
 def test_accelerate_takes_its_files(name, kind):
     config = load_config_from_file(str(FOLDER / "accelerate" / f"{name}.yaml"))
     assert config.distributed_type == kind and config.mixed_precision == "bf16"
     if kind == "FSDP":
         assert config.fsdp_config["fsdp_version"] == 2
+    if kind == "DEEPSPEED":
+        assert config.deepspeed_config["zero_stage"] == 2
 
 
 def test_the_page_on_recipes_says_what_their_heads_say():

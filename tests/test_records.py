@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from sightline import ViewScores, sampled_kl
 from sightline.encoding import encode
@@ -14,6 +15,7 @@ from sightline.records import (
     new_run_folder,
     question,
     save_images,
+    save_thumbnail,
     token_records,
     write_json,
 )
@@ -103,8 +105,10 @@ def test_a_prompt_is_read_whatever_its_form():
     parts = [{"type": "image"}, {"type": "text", "text": "b"}]
     assert question("a") == "a"
     assert question([{"role": "system", "content": "a"}, {"role": "user", "content": parts}]) == (
-        "a\nb"
+        "a\n<image>b"
     )
+    parts = [{"type": "text", "text": "is "}, *parts, {"type": "image"}]
+    assert question([{"role": "user", "content": parts}]) == "is <image>b<image>"
 
 
 def test_token_texts_add_up_to_the_response_for_any_unicode(tiny):
@@ -129,3 +133,14 @@ def test_lines_are_kept_whole_whatever_a_response_holds(tmp_path):
     assert [json.loads(line) for line in text.split("\n")[:-1]] == odd[:3]
     keep_lines(tmp_path / "none", lambda line: True)
     assert not (tmp_path / "none").exists()
+
+
+def test_thumbnails_are_small_and_tiny_ones_exact(tmp_path):
+    noise = Image.effect_noise((800, 400), 100).convert("RGB")
+    saved = tmp_path / save_thumbnail(tmp_path, "a", noise)
+    with Image.open(saved) as small:
+        assert small.size == (320, 160) and saved.stat().st_size < 60_000
+    tiny = noise.crop((0, 0, 64, 20))
+    with Image.open(tmp_path / save_thumbnail(tmp_path, "a", tiny)) as exact:
+        assert exact.tobytes() == tiny.tobytes()
+    assert noise.size == (800, 400)  # the picture itself is left alone

@@ -6,24 +6,27 @@ import shutil
 import unicodedata
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from sightline import Blind, MaskPatches, scorer
-from sightline import score as score_module
+from sightline import Blind, MaskPatches
 from sightline.algorithms import VPPO
 from sightline.algorithms.base import ViewScores, checked_weights
 from sightline.cli import main
 from sightline.data import Limits
 from sightline.draws import Draws
 from sightline.encoding import Encoded
-from sightline.grounding import credit, effect_size, summarise
-from sightline.named_views import parse_views
-from sightline.responses import Answered, Tokens, read_responses, tokens_of
-from sightline.scorer import next_other
+from sightline.models import load_model, weights_hash
+from sightline.score import probe, recording, scorer
+from sightline.score import run as score_module
+from sightline.score.answered import Answered
+from sightline.score.grounding import credit, summarise
+from sightline.score.named_views import parse_views
+from sightline.score.responses import read_responses
+from sightline.score.tokens import Tokens, tokens_of
 from sightline.scoring import Scored
-from sightline.scoring_model import load_model, weights_hash
 from sightline.tasks import digits
 from sightline.token_labels import token_spans, token_texts
 
@@ -31,8 +34,8 @@ from sightline.token_labels import token_spans, token_texts
 @pytest.fixture
 def model(tiny, monkeypatch):
     """The tiny model with random weights in the place of a loaded one."""
-    monkeypatch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
-    monkeypatch.setattr(score_module, "PROBED", 2)
+    monkeypatch.setattr(score_module, "load_model", lambda *_, **__: (tiny.model, tiny.processor))
+    monkeypatch.setattr(probe, "PROBED", 2)
     return tiny
 
 
@@ -172,9 +175,19 @@ def test_columns_of_any_framework_are_said(tmp_path):
     assert "response ← output" in found.description()
     first, second = found.rows
     assert first.prompt_id == second.prompt_id and first.gold == "3"
-    assert [first.id, second.id] == [f"{first.prompt_id}-0", f"{first.prompt_id}-1"]
+    assert [first.id, second.id] == ["line 1", "line 2"]
     assert (first.sample, second.sample) == (0, 1)
     assert first.prompt[0]["content"][0] == {"type": "image"}
+
+
+def test_images_outside_of_the_folder_are_taken_where_that_is_allowed(tmp_path):
+    (tmp_path / "inner").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
+    row = {"id": "a", "question": "q", "response": "r", "image": "../x.png"}
+    path = write(tmp_path / "inner" / "r.jsonl", row)
+    assert len(read_responses(path).bad) == 1
+    (found,) = read_responses(path, allow_outside_root=True).rows
+    assert found.cells
 
 
 @pytest.mark.parametrize(
@@ -244,9 +257,9 @@ def test_what_cannot_be_scored_is_one_sentence(model, data, tmp_path, capsys):
 def test_a_model_without_vision_is_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(ValueError, match="a llama model without vision"):
-        load_model(str(tmp_path), "auto", "cpu")
+        load_model(str(tmp_path), scored=True)
     with pytest.raises(FileNotFoundError, match=r"no model at './nowhere'"):
-        load_model("./nowhere", "auto", "cpu")
+        load_model("./nowhere")
 
 
 def test_an_image_that_does_not_reach_the_model_is_an_error(
@@ -280,7 +293,7 @@ def test_the_noise_floor_is_how_far_responses_move_when_scored_alone():
     rows = [replace(answered(text=""), cells=["x"])] * 3
     tokens = [Tokens([0] * n, [], "", [], None) for n in (3, 2, 1)]
     shaky = Shaky(None, None, {}, rows, tokens, Draws(0, 0, [], []), Limits(), {})
-    assert score_module._probe(shaky) == 0.25
+    assert probe.noise_floor(shaky) == 0.25
 
 
 def test_views_are_named_as_they_are_written():
@@ -302,8 +315,8 @@ def finished(data, tiny, tmp_path_factory):
     """A whole run, of which later ones are to be copies."""
     folder = tmp_path_factory.mktemp("runs") / "whole"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score_module, "load_model", lambda *names: (tiny.model, tiny.processor))
-        patch.setattr(score_module, "PROBED", 2)
+        patch.setattr(score_module, "load_model", lambda *_, **__: (tiny.model, tiny.processor))
+        patch.setattr(probe, "PROBED", 2)
         assert run(data, folder, *FLAGS) == 0
     return folder
 
@@ -368,7 +381,7 @@ def test_the_table_has_a_row_per_token(finished):
 
 def test_a_resumed_run_equals_an_uninterrupted_one(model, data, finished, tmp_path, monkeypatch):
     folder, batches = tmp_path / "run", []
-    records = score_module._records
+    records = recording.batch_records
 
     def stop_after_one(scorer, batch, path):
         batches.append(batch)
@@ -376,7 +389,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(model, data, finished, tmp_pa
             raise KeyboardInterrupt
         return records(scorer, batch, path)
 
-    monkeypatch.setattr(score_module, "_records", stop_after_one)
+    monkeypatch.setattr(recording, "batch_records", stop_after_one)
     assert run(data, folder, *FLAGS) == 130
     assert not (folder / "tokens.jsonl").exists()
     partial = folder / "tokens.partial.jsonl"
@@ -424,6 +437,56 @@ def test_another_request_does_not_go_on_with_a_run(
     assert "belongs to another run" in refused(capsys, data, folder, *FLAGS)
 
 
+def test_a_run_goes_on_with_other_threads_and_says_so(
+    model, data, finished, tmp_path, capsys, monkeypatch
+):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    # two threads are slow where cores are shared
+    monkeypatch.setattr(score_module, "use_threads", lambda count: None)
+    again = (*FLAGS, "--threads", "2", "--device", "cpu")
+    assert run(data, folder, *again) == 0  # nothing is left to do, and so nothing to be said
+    assert "note" not in capsys.readouterr().out
+    (folder / "result.json").unlink()
+    assert run(data, folder, *again) == 0
+    assert "threads was 1, is 2; device was auto, is cpu" in capsys.readouterr().out
+    about = json.loads((folder / "run.json").read_text())
+    assert about["threads"] == 1
+    assert [(part["threads"], part["device"]) for part in about["resumed"]] == [(2, "cpu")]
+    (folder / "result.json").unlink()
+    assert run(data, folder, *again) == 0
+    assert "note" not in capsys.readouterr().out  # as it was last
+
+
+def test_the_pictures_of_views_are_kept_for_the_report(finished):
+    records = lines_of(finished / "tokens.jsonl")
+    for record in records[:4]:
+        assert "images" not in record["views"]["blind"]  # there is nothing to see
+        assert "images" not in record["views"]["control:blank"]
+        pictures = record["views"]["patches"]["images"]
+        assert len(pictures) == len(record["images"])
+        for own, shown in zip(record["images"], pictures, strict=True):
+            before, after = (
+                np.asarray(Image.open(finished / path).convert("RGB")) for path in (own, shown)
+            )
+            assert after.shape == before.shape  # 48 x 32 is what the encoder sees
+            blocks = np.abs(after.astype(int) - before).reshape(4, 8, 6, 8, 3).max((1, 3, 4)) > 2
+            black = after.reshape(4, 8, 6, 8, 3).max((1, 3, 4)) == 0
+            assert black.any() and not (blocks & ~black).any()  # whole patches, and no others
+    # two responses to one question have draws of their own
+    assert records[0]["views"]["patches"]["images"] != records[1]["views"]["patches"]["images"]
+
+
+def test_the_report_shows_them(finished, tmp_path):
+    pytest.importorskip("matplotlib")
+    from sightline.report import write_report
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "no picture of it recorded" not in page and "image as the view showed it" in page
+
+
 def test_bad_rows_may_be_listed_and_a_lone_picture_has_no_other(model, data, tmp_path, capsys):
     rows = [
         {"id": "good", "prompt": "q", "image": str(data / "0.png"), "response": " one"},
@@ -459,6 +522,11 @@ def test_a_damaged_run_says_so(model, data, finished, tmp_path, capsys):
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(model, data, finished, tmp_path):
     views = "blind,patches,other"
     assert run(data, tmp_path / "run", "--views", views, "--batch-size", "5") == 0
+    (other_picture,) = lines_of(tmp_path / "run/tokens.jsonl")[0]["views"]["other"]["images"]
+    # of the first of five the row two further on: b, whose picture is 1.png
+    shown = Image.open(tmp_path / "run" / other_picture).convert("RGB")
+    expected = Image.open(data / "1.png").convert("RGB")
+    assert np.abs(np.asarray(shown).astype(int) - np.asarray(expected)).max() <= 2
     for one, other in zip(
         lines_of(finished / "tokens.jsonl"), lines_of(tmp_path / "run/tokens.jsonl"), strict=True
     ):
@@ -507,22 +575,10 @@ def test_the_model_answers_itself_and_the_same_after_an_interrupt(
     assert run(questions, tmp_path / "cut", *flags) == 0
     assert (tmp_path / "cut" / "tokens.jsonl").read_bytes() == whole
     write(questions / "r.jsonl", rows[0], rows[0])
-    assert "more than once" in refused(capsys, questions, tmp_path / "x", *flags)
+    assert "put one question" in refused(capsys, questions, tmp_path / "x", *flags)
 
 
 # ---------------------------------------------------------------- numbers
-
-
-def test_the_next_other_picture_is_of_another_row():
-    rows = [answered(text="")] * 4
-    rows = [
-        Answered(str(n), "", 0, [], [], shown, "", None)
-        for n, shown in enumerate([("x",), ("x", "y"), (), ("x",)])
-    ]
-    assert next_other(rows, 0) == (1, 1)  # its second picture: the first is the row's own
-    assert next_other(rows, 1) is None  # all the others show x
-    assert next_other(rows, 3) == (1, 1)  # around the end
-    assert next_other(rows[:1], 0) is None
 
 
 def test_credit_is_that_of_the_whole_file_as_one_batch():
@@ -537,16 +593,6 @@ def test_credit_is_that_of_the_whole_file_as_one_batch():
     found = credit(records, "vppo")
     assert found == [expected[0].tolist(), expected[1, :2].tolist(), [1.0]]
     assert found[0][0] > 1 > found[1][1] > 0  # scaled against each other
-
-
-def test_the_effect_size_is_cohens_d():
-    # right 2, 4: 1 + 1 = 2; wrong 0, 2: 1 + 1 = 2; over 2 + 2 - 2
-    # degrees of freedom the variance is 4 / 2; the means are 3 and 1: d = 2 / sqrt 2
-    found = effect_size([2.0, 4.0], [0.0, 2.0])
-    assert found["cohens_d"] == pytest.approx(2**0.5)
-    low, high = found["ci95"]
-    assert low <= found["cohens_d"] <= high
-    assert effect_size([1.0], [0.0, 2.0]) is None and effect_size([1.0, 1.0], [1.0, 1.0]) is None
 
 
 def test_what_makes_numbers_worthless_is_warned_of():

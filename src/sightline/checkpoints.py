@@ -11,7 +11,8 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,9 @@ def publish(draft: Path, final: Path) -> None:
     """Make the folder `draft` the checkpoint `final`, on the same disk."""
     for path in draft.rglob("*"):
         _sync(path)
-    files = (path for path in sorted(draft.rglob("*")) if path.is_file())
-    write_json(
-        draft / MANIFEST,
-        {"files": {path.relative_to(draft).as_posix(): _describe(path) for path in files}},
-    )
+    files = [path for path in sorted(draft.rglob("*")) if path.is_file()]
+    names = [path.relative_to(draft).as_posix() for path in files]
+    write_json(draft / MANIFEST, {"files": dict(zip(names, _describe_all(files), strict=True))})
     _sync(draft / MANIFEST)
     _sync(draft)
     if final.exists():  # a resumed run has come to this step again
@@ -96,11 +95,11 @@ def damage(folder: Path) -> str | None:
         return f"{folder} has no {MANIFEST}: it was never finished"
     except (ValueError, KeyError, TypeError):
         return f"{folder / MANIFEST} cannot be read"
-    for name, expected in listed.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{path} is missing"
-        if _describe(path) != expected:
+    files = [folder / name for name in listed]
+    if gone := [path for path in files if not path.is_file()]:
+        return f"{gone[0]} is missing"
+    for path, expected, found in zip(files, listed.values(), _describe_all(files), strict=True):
+        if found != expected:
             return f"{path} is not what was written"
     return None
 
@@ -118,8 +117,11 @@ def newest_whole(run: Path) -> Path:
     raise FileNotFoundError(f"nothing to resume from: {reason}")
 
 
-def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+def check_same_run(run: Path, now: Mapping[str, Any], free: Sequence[str] = ()) -> dict[str, Any]:
     """Raise unless `now`, as it would be written to `run.json`, is what the run began with.
+
+    Args:
+        free: what may differ, besides what always may.
 
     Returns:
         What is in `run.json`.
@@ -128,7 +130,8 @@ def check_same_run(run: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     if not file.exists():
         raise FileNotFoundError(f"{run} holds no run to resume: {file} is missing")
     begun = json.loads(file.read_text(encoding="utf-8"))
-    refuse_changes(run, begun, now)
+    given = {name: begun[name] for name in free if name in begun}
+    refuse_changes(run, begun, {**now, **given})
     return begun
 
 
@@ -162,6 +165,12 @@ def all_of(run: Path) -> list[Path]:
         if (match := re.fullmatch(r"checkpoint-(\d+)", folder.name))
     }
     return [steps[step] for step in sorted(steps, reverse=True)]
+
+
+def _describe_all(files: Sequence[Path]) -> list[dict[str, int | str]]:
+    # in threads, which reading and hashing let run side by side: of a large model it is minutes
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(_describe, files))
 
 
 def _describe(path: Path) -> dict[str, int | str]:

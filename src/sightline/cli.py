@@ -10,7 +10,7 @@ from .algorithms import ALGORITHMS, algorithm_class
 from .compare.flags import add_compare
 from .eval_flags import add_eval
 from .flags import unknown_flag
-from .score_request import add_arguments, request_from
+from .score.request import add_arguments, request_from
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,6 +115,7 @@ def _report(args: argparse.Namespace) -> None:
         max_responses=args.max_responses,
         token_classes=args.token_classes,
         exports=True,
+        warn=lambda warning: print(f"WARNING: {warning}", file=sys.stderr),
     )
     print(page)
 
@@ -122,7 +123,7 @@ def _report(args: argparse.Namespace) -> None:
 def _score(args: argparse.Namespace) -> None:
     request = request_from(args)
     from .records import command_line
-    from .score import score
+    from .score.run import score
 
     score(request, command_line())
 

@@ -9,7 +9,8 @@ from trl import GRPOConfig
 
 from . import tasks, tiny_vlm
 from .algorithms import Algorithm
-from .engines.trl.seam import check_arguments
+from .data.sources import local_place
+from .engines.trl.support import check_arguments
 from .estimate import arithmetic, logits_avoided, memory, moved_below, peak, work
 from .job import TEXT_TOKENS, Job
 from .model_shape import ModelShape, model_place, shape_of
@@ -170,7 +171,9 @@ def _notes(job: Job, run: RunArguments) -> list[str]:
     if run.sharding != "none":
         notes.append("FSDP has run on two processes of a CPU only, not on GPUs: docs/engines.md")
     if run.data is not None:
-        notes.append(f"{run.data} was not looked at; --rows says how many questions there are")
+        place = local_place(run.data)  # raises
+        found = place.description() if place else f"{run.data}, which is taken for a Hub id"
+        notes.append(f"data: {found}; no row was read, --rows says how many questions there are")
     pure = job.loaded_width == 2 and job.sharding == "none" and not job.lora_rank
     if pure:
         rate = job.args.learning_rate

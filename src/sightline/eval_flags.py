@@ -20,6 +20,12 @@ def add_eval(commands: Any) -> None:
     asked.add_argument("--data", help="path or Hub id[@split] of a data set")
     asked.add_argument("--task", help="questions made here: digits (the default)")
     parser.add_argument("--data-root", help="folder of its image paths; by default the file's")
+    parser.add_argument(
+        "--allow-outside-root",
+        "--allow_outside_root",
+        action="store_true",
+        help="let image paths of --data lead out of that folder",
+    )
     parser.add_argument("--questions", type=int, help="at most so many; for a task 1000")
     parser.add_argument("--prompt", help="another than the model was trained with, or the protocol")
     parser.add_argument("--n", type=int, help="responses per question; default 8")
@@ -37,9 +43,6 @@ def add_eval(commands: Any) -> None:
     parser.add_argument(
         "--compare", nargs=2, type=Path, metavar="RUN", help="two finished evaluations, instead"
     )
-    parser.add_argument(
-        "--any-protocol", action="store_true", help="compare although they were asked differently"
-    )
     parser.set_defaults(run=_run, flags=list(parser._option_string_actions))
 
 
@@ -47,7 +50,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.compare:
         from .evaluate.comparison import compare, report
 
-        print("\n".join(report(compare(*args.compare, any_protocol=args.any_protocol))))
+        print("\n".join(report(compare(*args.compare))))
         return
     for name in ("batch_size", "threads", "questions"):
         if getattr(args, name) is not None and getattr(args, name) < 1:

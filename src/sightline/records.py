@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
 from .algorithms.base import ViewScores
@@ -28,6 +29,7 @@ from .token_labels import token_texts
 
 HELD_OUT_FILE = "heldout.jsonl"
 NEEDED_BYTES = 300 * 2**20  # checkpoint, pictures and logs of the tiny model, with room
+SIDE, TINY = 320, 64  # pixels along the longest side of a thumbnail, and of one kept exactly
 PACKAGES = ("sightline", "torch", "transformers", "trl", "numpy")
 
 
@@ -139,18 +141,29 @@ def save_images(folder: Path, row: Mapping[str, Any]) -> list[str]:
     A name ends in a hash of the pixels, so that rows without an id, or runs that share a folder,
     cannot show each other's pictures.
     """
-    paths = []
-    for picture in pictures_of(row):
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", str(row.get("id", "row")))
-        digest = hashlib.blake2b(picture.tobytes(), digest_size=4).hexdigest()
-        path = Path("images") / f"{name}-{digest}.png"
-        if not (folder / path).exists():
-            (folder / "images").mkdir(exist_ok=True)
-            draft = folder / "images" / "draft.png"  # a half picture would count as the picture
-            picture.save(draft)
-            os.replace(draft, folder / path)
-        paths.append(str(path))
-    return paths
+    name = str(row.get("id", "row"))
+    return [save_picture(folder, name, picture) for picture in pictures_of(row)]
+
+
+def save_thumbnail(folder: Path, name: str, picture: Image.Image) -> str:
+    """As `save_picture`, at most `SIDE` pixels wide and high; in less detail unless it is tiny."""
+    small = picture.copy()
+    small.thumbnail((SIDE, SIDE))
+    # noise fills megabytes as a PNG, and squares of a tiny picture blur as anything else
+    return save_picture(folder, name, small, "png" if max(small.size) <= TINY else "webp")
+
+
+def save_picture(folder: Path, name: str, picture: Image.Image, kind: str = "png") -> str:
+    """Save a picture below `folder` unless it is there; return its path relative to it."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", name)
+    digest = hashlib.blake2b(picture.tobytes(), digest_size=4).hexdigest()
+    path = Path("images") / f"{safe}-{digest}.{kind}"
+    if not (folder / path).exists():
+        (folder / "images").mkdir(exist_ok=True)
+        draft = folder / "images" / f"draft.{kind}"  # a half picture would count as the picture
+        picture.save(draft)
+        os.replace(draft, folder / path)
+    return str(path)
 
 
 def environment() -> dict[str, str]:
@@ -172,14 +185,14 @@ def command_line() -> str:
 
 
 def question(prompt: str | Sequence[Mapping[str, Any]]) -> str:
-    """The text of a prompt, whether plain or in chat messages."""
+    """The text of a prompt, plain or in chat messages; an image part is told by `<image>`."""
     if isinstance(prompt, str):
         return prompt
     contents = [message["content"] for message in prompt]
     texts = [
         content
         if isinstance(content, str)
-        else " ".join(part["text"] for part in content if part["type"] == "text")
+        else "".join("<image>" if part["type"] == "image" else part["text"] for part in content)
         for content in contents
     ]
     return "\n".join(texts)

@@ -1,7 +1,6 @@
 """What `sightline train` is asked for: its own flags, the algorithm's and TRL's, in one parser."""
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +12,7 @@ from trl import GRPOConfig, TrlParser
 
 from . import tasks
 from .algorithms import ALGORITHMS, Algorithm, algorithm_class
+from .data.dialects import named_columns
 from .data.loading import POLICIES
 from .flags import unknown_flag
 from .prompts import find_prompt
@@ -61,9 +61,12 @@ class RunArguments:
     data_root: str | None = field(
         default=None, metadata={"help": "folder of its image paths; by default that of the file"}
     )
+    allow_outside_root: bool = field(
+        default=False, metadata={"help": "let image paths of --data lead out of that folder"}
+    )
     columns: dict[str, str] | str | None = field(
         default=None,
-        metadata={"help": 'names of its columns that are not known: \'{"prompt": "query"}\''},
+        metadata={"help": "its columns that are not known, as prompt=query,answer=gold or JSON"},
     )
     bad_rows: str = field(
         default="error", metadata={"help": f"of --data, one of: {', '.join(POLICIES)}"}
@@ -135,14 +138,8 @@ class RunArguments:
             raise ValueError(f"--sharding must be one of {SHARDINGS}, got {self.sharding!r}")
 
     def named_columns(self) -> dict[str, str] | None:
-        """`columns` as a mapping: on the command line it is JSON."""
-        try:
-            found = json.loads(self.columns) if isinstance(self.columns, str) else self.columns
-        except ValueError:
-            found = self.columns
-        if found is not None and not isinstance(found, dict):
-            raise ValueError(f"--columns must be a JSON object, got {self.columns!r}")
-        return found
+        """`columns` as a mapping."""
+        return named_columns(self.columns)
 
 
 class Glance(NamedTuple):

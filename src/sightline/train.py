@@ -10,23 +10,24 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from peft import LoraConfig
-from transformers import AutoConfig, AutoProcessor
 from trl import GRPOConfig
 from trl.rewards import get_soft_overlong_punishment
 
 from . import tasks
 from .algorithms import Algorithm
-from .checkpoints import check_same_run, newest_whole
+from .checkpoints import check_same_run
 from .data import load_rows
 from .dry_run import page
 from .engines.trl import (
     DynamicSampling,
     PerceptionGRPOTrainer,
     StopOnSignal,
+    Whole,
+    find_whole,
     show_readable_progress,
 )
-from .families import family_of
-from .model_shape import ADAPTED, existing_place, model_place
+from .model_shape import ADAPTED, model_place
+from .models import check_model, load_processor
 from .process import quiet_libraries, use_threads
 from .prompts import find_prompt
 from .records import (
@@ -95,7 +96,7 @@ def adapters(run: RunArguments) -> LoraConfig | None:
 
 def _prepared(
     run: RunArguments, algorithm: Algorithm, args: GRPOConfig, folder: Path
-) -> tuple[PerceptionGRPOTrainer, dict[str, Any], Path | None]:
+) -> tuple[PerceptionGRPOTrainer, dict[str, Any], Whole | None]:
     """The trainer, what `run.json` is to say, and the checkpoint to go on from."""
     rows, source = _rows(run, args, folder)
     model, processor = load_model(run, args)
@@ -150,6 +151,7 @@ def _rows(run: RunArguments, args: GRPOConfig, folder: Path) -> tuple[Any, dict[
         columns=run.named_columns(),
         bad_rows=run.bad_rows,
         folder=folder if run.bad_rows == "skip-and-list" else None,
+        allow_outside_root=run.allow_outside_root,
     )
     rows = found.dataset.select(range(min(run.rows, len(found))))
     return rows, {"data": found.about()}
@@ -189,15 +191,15 @@ def _rewards(run: RunArguments, args: GRPOConfig) -> tuple[list[Any], dict[str, 
 
 def _resumed(
     folder: Path, content: dict[str, Any], args: GRPOConfig
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[dict[str, Any], Whole]:
     """Where in `folder` `--resume_from_checkpoint` goes on, if it is this run; and its record."""
     begun = check_same_run(folder, content)
-    if args.resume_from_checkpoint == "newest":
-        checkpoint = newest_whole(folder)
-    else:
-        checkpoint = Path(str(args.resume_from_checkpoint))
+    asked = str(args.resume_from_checkpoint)
+    checkpoint = find_whole(folder, asked == "newest" or asked)
     PartialState().wait_for_everyone()  # all have read run.json
-    resumed = {key: content[key] for key in ("command", "versions")} | {"from": checkpoint.name}
+    resumed = {key: content[key] for key in ("command", "versions")} | {
+        "from": checkpoint.folder.name
+    }
     return {**begun, "resumed": [*begun.get("resumed", []), resumed]}, checkpoint
 
 
@@ -226,7 +228,7 @@ def build_trainer(
     return trainer
 
 
-def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) -> float:
+def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Whole | None = None) -> float:
     """Train, and save the model as `checkpoint` in the run folder.
 
     On SIGTERM it saves a checkpoint after the step at hand and leaves with exit code 143.
@@ -239,7 +241,7 @@ def reinforce(trainer: PerceptionGRPOTrainer, checkpoint: Path | None = None) ->
     """
     stop = StopOnSignal(trainer)
     trainer.add_callback(stop)
-    trainer.train(checkpoint and str(checkpoint))
+    trainer.train(checkpoint)
     if stop.stopped:
         saved = trainer.run_folder / f"checkpoint-{trainer.state.global_step}"
         if trainer.accelerator.is_main_process:
@@ -264,30 +266,13 @@ def description(
     }
 
 
-def check_model(name: str) -> None:
-    """Raise unless `name` is tiny, or a folder or a place on the Hub with a model of a family."""
-    if name == "tiny":
-        return
-    place = existing_place(name)
-    try:
-        config = AutoConfig.from_pretrained(place)
-    except OSError as error:
-        raise OSError(
-            f"the configuration of {name!r} cannot be read, neither from the Hub nor from what was "
-            "downloaded before: give a folder with its config.json, or check the name and the "
-            "network"
-        ) from error
-    family_of(config.model_type)
-
-
 def load_model(run: RunArguments, args: GRPOConfig) -> tuple[Any, Any]:
     """The model as TRL takes it, and its processor."""
     name = run.model
     if name == "tiny":
         model, processor = load_warm_model(tasks.load(run.task), args.seed)
     else:
-        model = model_place(name)
-        processor = AutoProcessor.from_pretrained(model, padding_side="left")
+        model, processor = model_place(name), load_processor(name)
     if run.min_pixels or run.max_pixels:
         limit_pixels(processor, run.min_pixels, run.max_pixels)
     return model, processor

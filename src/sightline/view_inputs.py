@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from .draws import Draws
 from .encoding import Encoded
-from .families import Family
+from .families import Family, family_of
 from .views import (
     SOURCE_PATCH,
     Blind,
@@ -225,6 +225,37 @@ class ViewInputs:
             self.family.map_images(self.model, inputs, normalization(self.processor), collect)
         left = iter(self._pictures)
         return [[next(left) for _ in range(count)] for count in self.responses.num_images]
+
+
+def pictures_under(
+    model: Any,
+    processor: Any,
+    responses: Encoded,
+    name: str,
+    view: PixelView | OtherImage,
+    draws: Draws | None,
+) -> list[list[Image.Image]]:
+    """Per row, its pictures as the model's encoder got them under a view, for somebody to look at.
+
+    Args:
+        name: of the view, on which its draws hang.
+    """
+    family = family_of(model.config.model_type)
+    change = ViewInputs(model, family, responses, processor, draws)
+    change.check(name, view)
+    rows = [row for row, count in enumerate(responses.num_images) if count]
+    found: list[Image.Image] = []
+
+    def collect(_index: int, image: Tensor, _patch: int, _merge: int) -> Tensor:
+        values = (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        found.append(Image.fromarray(values))
+        return image
+
+    if rows:
+        inputs = change(name, view, responses.select(rows).inputs, rows)
+        family.map_images(model, inputs, normalization(processor), collect)
+    left = iter(found)
+    return [[next(left) for _ in range(count)] for count in responses.num_images]
 
 
 def to_source_size(picture: Image.Image) -> Image.Image:

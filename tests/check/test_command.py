@@ -64,6 +64,33 @@ def test_a_run_that_can_start(data, in_folder, capsys):
     ]
 
 
+def test_images_outside_of_the_folder_are_taken_where_that_is_allowed(data, in_folder, capsys):
+    (in_folder / "inner").mkdir()
+    rows = [{**row, "images": [f"../{row['images'][0]}"]} for row in data]
+    write(in_folder / "inner" / "rows.jsonl", rows)
+    flags = ["--data", "inner/rows.jsonl", "--eval-data", "inner/rows.jsonl", *AWAY]
+    code, _, on_rows, _ = checked(capsys, *flags)
+    assert code == 1 and "(--allow-outside-root)" in on_rows[0]["what"]
+    for flag in ("--allow-outside-root", "--allow_outside_root"):  # and of the evaluation as well
+        _, whole, on_rows, _ = checked(capsys, *flags, flag)
+        assert {row["kind"] for row in on_rows} == {"rows.overlap"}
+        assert whole["rows.unreadable"]["severity"] == "ok"
+    # the run that is checked takes them too
+    from sightline.run_arguments import parse
+    from sightline.train import _rows
+
+    run, _, args = parse(["--data", "inner/rows.jsonl", "--allow_outside_root"])
+    assert len(_rows(run, args, in_folder)[0]) == 3
+
+
+def test_columns_that_are_named_are_checked(data, in_folder, capsys):
+    rows = [{**row, "query": row["problem"]} for row in data]
+    write(in_folder / "rows.jsonl", [{k: row[k] for k in row if k != "problem"} for row in rows])
+    named = json.dumps({"prompt": "query"})
+    code, whole, on_rows, _ = checked(capsys, "--data", "rows.jsonl", "--columns", named, *AWAY)
+    assert (code, on_rows) == (0, []) and "prompt ← query" in whole["rows.source"]["what"]
+
+
 def test_data_with_problems(data, in_folder, capsys):
     (in_folder / "held").mkdir()
     Image.open("1.png").save(in_folder / "held" / "again.png", compress_level=0)
@@ -77,6 +104,11 @@ def test_data_with_problems(data, in_folder, capsys):
     flags = ["--data", "rows.jsonl", "--eval-data", "held/held.jsonl", *AWAY]
     code, whole, rows, content = checked(capsys, *flags)
     assert code == 1 and content["problems"] == 4
+    assert content["checked"].startswith("4 of 5 rows of rows.jsonl for ")
+    accounts = [f["what"] for f in content["findings"] if f["kind"] == "rows.source"]
+    assert [what.split(";")[0] for what in accounts] == [
+        *("5 rows in rows.jsonl = 4 used + 1 listed", "1 rows in held.jsonl = 1 used + 0 listed"),
+    ]
     assert {(f["row"], f["kind"]) for f in rows if f["severity"] == "problem"} == {
         ("r3", "rows.contradiction"),
         ("r3", "golds.accepted"),
@@ -109,7 +141,7 @@ def test_more_rows_than_the_page_holds_go_to_a_file(data, in_folder, capsys):
     assert len((in_folder / "mine" / "here" / "check.jsonl").read_text().splitlines()) == 21
 
 
-def test_the_yaml_of_a_run_is_checked(in_folder, tiny, capsys):
+def test_the_yaml_of_a_run_is_checked(in_folder, tiny, capsys, monkeypatch):
     tiny.model.save_pretrained(in_folder / "model")
     tiny.processor.save_pretrained(in_folder / "model")
     (in_folder / "run.yaml").write_text(
@@ -122,6 +154,10 @@ def test_the_yaml_of_a_run_is_checked(in_folder, tiny, capsys):
         "prompts.length"
     }
     assert len(rows) == 4 and whole["model.pixels"]["severity"] == "ok"
+    with monkeypatch.context() as patch:
+        patch.setattr("sightline.check.whole.capacity", lambda: 1e6)
+        code, whole, _, _ = checked(capsys, "--config", "run.yaml")
+    assert code == 0 and "for the weights take" in whole["model.unchecked"]["what"]
     weights = in_folder / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     code, whole, _, _ = checked(capsys, "--config", "run.yaml")
@@ -153,6 +189,47 @@ def test_no_rows_and_too_few_rows_are_problems(data, in_folder, capsys):
     write(in_folder / "rows.jsonl", [{"problem": "?", "images": ["7.png"], "answer": 1}])
     code, whole, _, _ = checked(capsys, "--data", "rows.jsonl", *AWAY)
     assert code == 1 and whole["rows.none"]["severity"] == "problem"
+
+
+def test_bad_rows_of_the_evaluation_are_problems_whatever_the_run_skips(data, in_folder, capsys):
+    held = [{"id": "h", "problem": "<image> 5?", "images": ["9.png"], "answer": 6}]
+    write(in_folder / "held.jsonl", held)
+    flags = ["--data", "rows.jsonl", "--eval-data", "held.jsonl", "--bad_rows", "skip-and-list"]
+    code, _, rows, _ = checked(capsys, *flags, *AWAY)
+    assert code == 1
+    assert [(f["row"], f["severity"]) for f in rows] == [("h", "problem")]
+
+
+def test_the_model_is_asked_about_eight_rows(in_folder, capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr("sightline.check.whole.reach", lambda *given: asked.append(given) or [])
+    code, _, _, _ = checked(capsys, "--task", "digits", "--rows", "20")
+    ((_, _, rows, golds),) = asked
+    assert code == 0 and len(rows) == len(golds) == 8
+
+
+def test_math_verify_is_started_while_rows_are_read_where_a_gold_needs_it(
+    data, in_folder, capsys, monkeypatch
+):
+    seen = []
+
+    def start(verifier, golds):
+        seen.extend(golds)
+        return "\\sqrt{2}" in seen
+
+    monkeypatch.setattr("sightline.rewards.Verifier.start", start)
+    rows = [{**data[0], "id": str(n), "problem": f"<image> {n}?"} for n in range(40)]
+    rows[17]["answer"] = "\\sqrt{2}"
+    write(in_folder / "rows.jsonl", rows)
+    checked(capsys, "--data", "rows.jsonl", *AWAY)
+    assert len(seen) == 32  # two batches of 16, and none after the one that has it
+
+
+def test_what_a_run_with_vllm_lacks_is_a_problem(data, capsys):
+    flags = ["--data", "rows.jsonl", "--use_vllm", "--vllm_mode", "colocate", *AWAY]
+    code, _, _, content = checked(capsys, *flags)
+    said = [f for f in content["findings"] if f["kind"] == "environment.packages"]
+    assert code == 1 and "vLLM, which is not installed" in said[-1]["what"]
 
 
 def test_more_memory_than_there_is(data, capsys, monkeypatch):

@@ -28,6 +28,12 @@ def test_requirements_that_no_package_meets():
     assert list(environment.unmet(REQUIREMENTS, "report")) == []
 
 
+def test_what_every_installation_needs_is_no_extra_of_any():
+    always = ["no-such-base; python_version > '3'"]
+    assert list(environment.unmet(always, "")) == ["no-such-base (not installed)"]
+    assert list(environment.unmet(always, "rewards")) == []
+
+
 def test_what_an_extra_of_a_requirement_lacks(monkeypatch):
     own = {"pillow": ["no-such-reader==1; extra == 'fast'", "no-such-writer; extra == 'slow'"]}
     monkeypatch.setattr(environment, "requires", own.get)
@@ -47,10 +53,12 @@ def test_all_is_here():
     assert all(f"{name} " in environment.versions().what for name in ("python", "torch", "trl"))
 
 
-def test_vllm_is_looked_for_where_the_run_starts_it():
+def test_vllm_is_looked_for_where_the_run_starts_it(monkeypatch):
     (missing,) = environment.vllm(True, "colocate")
     assert missing.severity == PROBLEM and missing.do.startswith("pip install 'trl[vllm]==1.")
     assert environment.vllm(True, "server") == environment.vllm(False, "colocate") == []
+    monkeypatch.setattr(environment, "_version", lambda name: "1.0")
+    assert environment.vllm(True, "colocate") == []
 
 
 def test_the_gpu(monkeypatch):

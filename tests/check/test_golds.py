@@ -1,5 +1,7 @@
 """What `check` finds about golds and rewards."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from sightline.check.findings import OK, PROBLEM, WARNING
@@ -10,6 +12,7 @@ from sightline.check.golds import (
     prompt_alone,
     rendered,
     shuffled,
+    start_early,
     well_formed,
 )
 from sightline.check.rows import Facts
@@ -47,6 +50,48 @@ def test_golds_that_the_verifier_cannot_accept(extractor, golds, bad):
     right = len(golds) - len(bad)
     assert findings[0].numbers == {"rows": len(golds), "accepted": right}
     assert all("is judged" in f.what for f in findings[1:])
+
+
+def test_golds_with_words_around_them_are_given_as_their_answer():
+    written = ["<answer>7</answer>", "1 + 1 = 2\n#### 2", "B. 12 cm", "#### red"]
+    for extractor in ("boxed-last", "answer-tag"):
+        judge = judge_of(extractor)
+        assert found(accepted(rows(*written), judge, extractor)) == (OK, [])
+        assert found(shuffled(rows(*written), judge, extractor)) == (OK, [])
+    # the built-in tasks compare as it is written
+    assert rendered("#### 2", None) == "\\boxed{#### 2}"
+
+
+def test_only_golds_that_need_it_start_math_verify(monkeypatch):
+    started = []
+    workers = SimpleNamespace(start=lambda: started.append(1))
+    monkeypatch.setattr("sightline.rewards.verdict.math_verify_workers", lambda *_: workers)
+    assert not start_early(rows("12", "B. 12 cm", "#### 3", "red", "9" * 2000), "boxed-last")
+    assert started == []
+    assert start_early(rows("12", "<answer>\\sqrt{2}</answer>"), "boxed-last") and started == [1]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert not start_early(rows("\\sqrt{2}"), "boxed-last")
+
+
+def test_a_gold_that_cannot_be_compared_is_a_problem():
+    # alike as a text, and no mathematics otherwise
+    unread = "\\begin{foo}"
+    findings = shuffled(
+        rows(unread, "\\sqrt{2}", "\\sqrt{3}"), judge_of("boxed-last"), "boxed-last"
+    )
+    said = [f for f in findings if f.kind == "golds.accepted"]
+    assert [(f.row, f.severity) for f in said] == [("r0", PROBLEM)]
+    assert "cannot be compared with another answer: raised" in said[0].what
+
+
+def test_the_share_from_which_wrong_golds_are_a_problem():
+    for many, severity in [(1, WARNING), (2, WARNING), (3, PROBLEM)]:  # of 40: 2.5, 5 and 7.5 %
+
+        def some(responses, golds, many=many):
+            return [Verdict.MATCHED] * many + [Verdict.DIFFERENT] * (len(golds) - many)
+
+        summary, *_ = shuffled(rows(*map(str, range(40))), some, "boxed-last")
+        assert (summary.severity, summary.numbers["accepted"]) == (severity, many)
 
 
 def test_a_verifier_that_accepts_other_golds_is_found():

@@ -33,6 +33,22 @@ def test_good_prompts_have_no_finding(tiny):
     assert summaries["prompts.image-tokens"].numbers == {"rows": 3, "most": 10, "lost": 0}
 
 
+def test_rows_are_measured_by_themselves_whatever_stands_beside_them(tiny):
+    _, alone, _ = looked(tiny, [row("a", (48, 32))])
+    tokens = alone["prompts.length"].numbers["longest"]
+    rows = [row("c", (48, 32), (32, 32), question="what " * 90), row("a", (48, 32)), row("b")]
+    _, summaries, _ = looked(tiny, rows)
+    longest = summaries["prompts.length"].numbers["longest"]
+    assert longest > tokens + 50 and summaries["prompts.image-tokens"].numbers["most"] == 10
+    # a, padded to the length of c, has as many tokens as alone, and its image where it was
+    for limit, inside in [(tokens - 5, True), (tokens - 1, False), (5, True)]:
+        _, _, (_, cut, *_) = looked(tiny, rows, Limit("it", limit))
+        assert cut.row == "a" and cut.numbers["tokens"] == tokens
+        assert ("cuts inside an image" in cut.what) == inside
+    kept, _, (long,) = looked(tiny, rows, Limit("it", tokens + 8))
+    assert kept == ["a", "b"] and long.row == "c"
+
+
 def test_image_tokens_that_the_scorer_cannot_find(tiny, monkeypatch):
     monkeypatch.setattr(tiny.model.config, "image_token_id", 5)
     kept, summaries, (found,) = looked(tiny, [row("a", (48, 32)), row("b")])
@@ -64,6 +80,11 @@ def test_prompts_that_are_too_long_are_named_with_the_setting(tiny):
     kept, _, (short,) = looked(tiny, [row("a", (48, 32))], limit, response=9)
     assert kept == ["a"] and short.severity == WARNING
     assert "leaves 8 of 9 tokens" in short.what
+    kept, _, (none,) = looked(tiny, [row("a", (48, 32))], Limit("it", tokens), response=8)
+    assert kept == ["a"] and none.severity == WARNING and "leaves 0 of 8 tokens" in none.what
+    # one token less is lost at an end of the chat markup, where there is no image
+    kept, _, (cut,) = looked(tiny, [row("a", (48, 32))], Limit("it", tokens - 1))
+    assert kept == [] and cut.severity == PROBLEM and "cuts" not in cut.what
     # the six tokens of the image come before the text: a prompt shortened from the left by a few
     # loses the head of the chat markup, and then a part of the image
     kept, _, (cut,) = looked(tiny, [row("a", (48, 32))], Limit("it", tokens - 5))
@@ -94,6 +115,9 @@ def test_batches_are_small_in_rows_and_in_pixels():
     assert [len(batch) for batch in batches(small)] == [BATCH_ROWS, 1]
     large = [row(str(n), (2000, 2500)) for n in range(3)]  # five million each, eight at most
     assert [len(batch) for batch in batches(large)] == [1, 1, 1]
+    # five; then five and two
+    mixed = [*large[:2], row("small", (1000, 2000))]
+    assert [len(batch) for batch in batches(mixed)] == [1, 2]
     assert list(batches([])) == []
 
 

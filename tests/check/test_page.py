@@ -64,6 +64,8 @@ def test_kinds_are_counted_and_rows_apart():
     mixed = Finding(WARNING, "rows.unreadable", "odd", "", "r3")
     found = counts([FINE, ALSO, BAD, again, mixed])
     assert found == {"problems": 1, "warnings": 1, "rows_with_problems": 2}
+    whole = Finding(PROBLEM, "rows.none", "none can be used", "mend the data")  # of no row
+    assert counts([BAD, whole]) == {"problems": 2, "warnings": 0, "rows_with_problems": 1}
     assert [worst(f) for f in ([], [FINE], [FINE, ALSO], [ALSO, BAD, FINE])] == [
         *(OK, OK, WARNING, PROBLEM)
     ]

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from sightline.check.findings import OK, PROBLEM, WARNING
-from sightline.check.rows import Facts, Readable, duplicates, facts, overlap, picture_hash, read
+from sightline.check.rows import Account, Facts, Readable, duplicates, facts, overlap, picture_hash
 from sightline.data.loading import find_rows
 
 
@@ -35,15 +35,33 @@ def test_rows_that_cannot_be_used_are_named(data):
     rows = Readable(find_rows(data), 9, PROBLEM, "mend it")
     used = [facts(row) for row in rows]
     assert [row.id for row in used] == ["a", "d", "e"]
-    source, summary, *bad = read("rows.jsonl", "taken", used, rows.bad)
+    account = Account("rows.jsonl", 5, used, rows.bad, "taken")
+    source, summary, *bad = account.findings()
     assert (source.severity, summary.severity) == (OK, PROBLEM)
-    assert summary.numbers == {"rows": 3, "bad": 2, "without_image": 1, "several_images": 1}
+    # 5 rows in = 3 used + 2 listed, wherever the page speaks of them
+    assert account.title() == "3 of 5 rows of rows.jsonl" and account.left_over == 0
+    assert source.what == (
+        "5 rows in rows.jsonl = 3 used + 2 listed; of those used, 1 without an image, 1 with "
+        "several; taken"
+    )
+    assert summary.what == "2 of 5 rows cannot be used, and are listed"
+    assert summary.numbers == {
+        **{"rows": 3, "bad": 2, "without_image": 1, "several_images": 1},
+        **{"rows_in": 5, "left_over": 0},
+    }
     assert [(f.row, f.image, f.severity, f.do) for f in bad] == [
         ("b", "", PROBLEM, "mend it"),
         ("c", "'cut.png'", PROBLEM, "mend it"),
     ]
     assert "1 <image>, the row 2 images (rows.jsonl:2)" in bad[0].what
     assert "truncated" in bad[1].what
+
+
+def test_an_image_that_is_not_there_is_named_by_its_path(data):
+    data.write_text(json.dumps({"id": "g", "problem": "?", "images": ["gone.png"], "answer": 1}))
+    rows = Readable(find_rows([json.loads(data.read_text())], root=data.parent), 9, WARNING, "")
+    assert [(f.row, f.image) for f in rows.bad] == [("g", "'gone.png'")]
+    assert "there is no such file" in rows.bad[0].what and list(rows) == []
 
 
 def test_only_the_rows_that_are_trained_on_are_looked_at(data):
@@ -53,13 +71,24 @@ def test_only_the_rows_that_are_trained_on_are_looked_at(data):
     rows = Readable(find_rows(data), 1, WARNING, "")
     assert [row["id"] for row in rows] == ["a"]
     assert [f.row for f in rows.bad] == ["b"]  # found on the way in, before pictures are decoded
+    used = [facts(row) for row in Readable(find_rows(data), 1, WARNING, "")]
+    account = Account("rows.jsonl", 5, used, rows.bad, "")
+    assert account.left_over == 3 and account.title() == "1 of 5 rows of rows.jsonl"
+    assert (
+        "5 rows in rows.jsonl = 1 used + 1 listed + 3 beyond --rows;" in account.findings()[0].what
+    )
 
 
 def test_good_rows_have_no_finding_and_no_rows_are_a_problem():
     used = [Facts("a", "1?", "1", ("x",))]
-    (summary,) = read("data", "", used, [])
-    assert summary.severity == OK
-    none, _ = read("data", "", [], [])
+    account = Account("data", 1, used, [], "")
+    assert account.title() == "1 rows of data"
+    source, summary = account.findings()
+    assert {source.severity, summary.severity} == {OK}
+    assert "all 1 rows can be used" in summary.what and "1 used + 0 listed;" in source.what
+    several = [*used, *(Facts(str(n), "2?", "2", ()) for n in range(2))]
+    assert Account("data", 3, several, [], "").findings()[0].numbers["without_image"] == 2
+    _, none, _ = Account("data", 0, [], [], "").findings()
     assert (none.severity, none.kind) == (PROBLEM, "rows.none")
 
 

@@ -143,7 +143,7 @@ def test_every_kind_of_cell(tmp_path):
         kept = stored(cell, Limits(tmp_path))
         assert set(kept) == {"bytes", "path"} and pixels(kept, root=tmp_path) == [[1, 2, 3]]
     for cell in (3, None, "", b"", {"path": None}, {"bytes": 5}, ["a.jpg"]):
-        with pytest.raises(ValueError, match=r"it must be a path|it has no bytes"):
+        with pytest.raises(ValueError, match=r"it must be a path|it has no bytes|is nothing"):
             decode(cell, Limits(tmp_path))
     assert cells_of(None) == cells_of("") == cells_of([]) == []
     assert cells_of({"bytes": None, "path": None}) == []

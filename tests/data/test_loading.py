@@ -294,7 +294,7 @@ def test_every_row_is_used_or_listed(folder, capsys):
         ("n", "rows.jsonl:5", ""),
         ("rows.jsonl:6", "rows.jsonl:6", "gone.png"),
         ("up", "rows.jsonl:7", "../red.png"),
-        ("rows.jsonl:8", "rows.jsonl:8", "given as bytes"),
+        ("rows.jsonl:8", "rows.jsonl:8", "nothing"),
         ("rows.jsonl:9", "rows.jsonl:9", ""),
         ("rows.jsonl:10", "rows.jsonl:10", ""),
         ("cut", "rows.jsonl:11", "cut.png"),
@@ -303,8 +303,8 @@ def test_every_row_is_used_or_listed(folder, capsys):
     ]
     # fmt: off
     words = ["not JSON", "got list", "1 <image>, the row 2 images", "no such file",
-             "leaves the folder", "got nothing", "got nothing", "surrogates", "cannot be decoded",
-             "another row", "not JSON: UnicodeDecodeError"]
+             "leaves the folder", "is nothing (null)", "got nothing", "surrogate",
+             "cannot be decoded", "another row", "not JSON: UnicodeDecodeError"]
     # fmt: on
     for row, word in zip(listed, words, strict=True):
         assert word in row["reason"]
@@ -312,6 +312,33 @@ def test_every_row_is_used_or_listed(folder, capsys):
     again = load_rows(file, bad_rows="skip-and-list", folder=folder)
     assert again.bad == loaded.bad and again.fingerprint() == loaded.fingerprint()
     assert not list(folder.glob("*.tmp"))
+
+
+def test_nothing_and_half_characters_are_named_with_what_to_do(folder):
+    said = "one of its images is nothing (null): give a picture in its place, or take it out"
+    rows = [{"id": "n", "problem": "x", "images": ["red.png", None], "answer": "1"}]
+    rows.append({"id": "e", "problem": "x", "images": [""], "answer": "1"})
+    rows.append({"id": "s", "problem": "x", "answer": "1", "note": ["a\udc00"]})
+    with pytest.raises(ValueError) as error:
+        load_rows(rows, root=folder)
+    first, empty, half = str(error.value).splitlines()[1:4]
+    assert first.startswith(f"  row 'n' (row 0), image 'nothing': {said}")
+    assert empty.startswith("  row 'e' (row 1): one of its images is nothing (''): give a picture")
+    assert "its column 'note' holds '\\udc00', half of a surrogate pair" in half
+    # what the message proposes works
+    mended = "a\ud83d\ude00\udc00".encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert mended == "a\U0001f600\ufffd"
+
+
+def test_paths_may_lead_out_of_the_folder_where_that_is_allowed(folder):
+    inner = folder / "inner"
+    inner.mkdir()
+    row = {"problem": "x", "images": ["../red.png"], "answer": "1"}
+    (inner / "rows.jsonl").write_text(json.dumps(row))
+    with pytest.raises(ValueError, match=r"leaves the folder .*\(--allow-outside-root\)"):
+        load_rows(inner / "rows.jsonl")
+    (loaded,) = load_rows(inner / "rows.jsonl", allow_outside_root=True).dataset
+    assert colours(loaded) == [(255, 0, 0)]
 
 
 def test_by_default_bad_rows_stop_it_and_are_named(folder):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 
 import pytest
 from test_trl import make, same, weights_of  # noqa: F401
@@ -92,6 +93,20 @@ def test_three_such_steps_in_a_row_end_the_run(make):  # noqa: F811
         trainer.train()
     assert len(watch.seen) == 3
     assert same(watch.seen[0], weights_of(trainer))
+
+
+def test_a_resumed_run_goes_on_counting_such_steps(make):  # noqa: F811
+    settings = {"max_steps": 9, "save_strategy": "steps", "save_steps": 1}
+    first = make(Algorithm(), **settings)
+    second = make(Algorithm(), **{**settings, "output_dir": str(first.run_folder)})
+    for trainer, resumed in ((first, None), (second, str(first.run_folder / "checkpoint-2"))):
+        trainer.reward_funcs = [lambda completions, **kw: [float("inf")] + [0.0] * 7]
+        with (
+            warnings.catch_warnings(),
+            pytest.raises(FloatingPointError, match=r"step 3: .* Stopped after 3 such steps"),
+        ):
+            warnings.filterwarnings("ignore", ".*not finite")
+            trainer.train(resumed)
 
 
 def test_a_sound_step_in_between_starts_the_count_anew(make):  # noqa: F811

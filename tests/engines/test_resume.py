@@ -8,9 +8,10 @@ import pytest
 import torch
 from peft import LoraConfig
 from trl import GRPOConfig
+from two_processes import look, run
 
 from sightline import PGPO, checkpoints
-from sightline.engines.trl import PerceptionGRPOTrainer
+from sightline.engines.trl import PerceptionGRPOTrainer, find_whole
 from sightline.tasks import digits
 from sightline.tiny_vlm import build_model
 
@@ -168,6 +169,29 @@ def test_a_damaged_checkpoint_is_named_and_passed_over(make, tmp_path):  # P3
     weights.unlink()
     with pytest.raises(ValueError, match=r"cannot resume: .*model.safetensors is missing"):
         make(max_steps=2).train(resume_from_checkpoint=str(newest))
+
+
+def test_a_checkpoint_is_read_once(make, tmp_path, monkeypatch):
+    make(max_steps=1).train()
+    read, describe = [], checkpoints._describe
+    monkeypatch.setattr(checkpoints, "_describe", lambda path: read.append(path) or describe(path))
+    found = find_whole(tmp_path / "run", True)
+    make(max_steps=1).train(found)
+    files = json.loads((found.folder / checkpoints.MANIFEST).read_text())["files"]
+    assert sorted(path.name for path in read) == sorted(files)
+
+
+def test_one_process_looks_at_checkpoints_and_tells_the_other(tmp_path):
+    for step in (1, 2):
+        (tmp_path / "draft").mkdir()
+        (tmp_path / "draft" / "weights").write_text("all of them")
+        checkpoints.publish(tmp_path / "draft", tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-2" / "weights").write_text("not what was")
+    run(look, tmp_path)  # two processes
+    for rank in (0, 1):
+        newest, asked = json.loads((tmp_path / f"found-{rank}.json").read_text())
+        assert newest == "checkpoint-1"
+        assert "checkpoint-2/weights is not what was written; in " in asked
 
 
 def test_a_failed_save_costs_nothing_but_itself(make, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ from two_processes import curve_of, run, train_all, train_sharded, weigh
 from sightline import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, Blind, ViewScores
 from sightline.draws import Draws
 from sightline.encoding import encode
-from sightline.engines.trl import PerceptionGRPOTrainer, seam
+from sightline.engines.trl import PerceptionGRPOTrainer, seam, support
 from sightline.scoring import score_views
 from sightline.tasks import digits
 
@@ -319,10 +319,17 @@ def test_two_processes_train_like_one_whole_and_sharded(tiny, tmp_path):  # T30,
     run(train_sharded, tiny, tmp_path)
     two["sharded"], resumed = torch.load(tmp_path / "whole.pt"), torch.load(tmp_path / "resumed.pt")
     for name in (*ALGORITHMS, "sharded"):
-        (end, curve), (other_end, other_curve) = one[name.replace("sharded", "pgpo")], two[name]
+        end, curve, metrics = one[name.replace("sharded", "pgpo")]
+        other_end, other_curve, other_metrics = two[name]
         assert len(curve) == 5 and min(norm for _, norm in curve) > 0.1
         assert_close(other_curve, curve, atol=1e-5, rtol=1e-5)
         assert distance(end, other_end) < 1e-5 * distance(start, end)
+        assert ("dependency/p99" in metrics[0]) == (name != "grpo")
+        for line, other in zip(metrics, other_metrics, strict=True):  # of all rows, wherever
+            # each process scores other rows again
+            assert (name == "grpo") or other.pop("dependency/noise_floor") < 1e-3
+            line.pop("dependency/noise_floor", None)
+            assert other == pytest.approx(line, rel=1e-3, abs=1e-5)
     assert same(two["sharded"][0], resumed[0])
     saved = type(tiny.model).from_pretrained(tmp_path / "saved")
     assert same(dict(saved.named_parameters()), resumed[0])
@@ -700,7 +707,7 @@ def test_a_reward_of_none_adds_nothing_and_names_must_differ(make):
     assert seam.rewards(trainer, 2) == pytest.approx([0.95, 0.025])
     trainer.reward_func_names = ["a", "a"]
     with pytest.raises(ValueError, match="reward functions of one name"):
-        seam.check_settings(trainer)
+        support.check_settings(trainer)
 
 
 def test_a_right_padding_processor_is_refused(make, tiny, monkeypatch):
@@ -715,7 +722,7 @@ def test_a_trl_whose_methods_changed_is_refused(monkeypatch):
     with pytest.raises(
         ImportError, match=rf"trl {trl.__version__} with .* is not supported.*1\.16\.0"
     ):
-        seam.check_methods()
+        support.check_methods()
 
 
 def test_prompts_are_encoded_as_trl_encodes_them(make, tiny):

@@ -21,7 +21,7 @@ from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 
 from sightline import PGPO, Algorithm
-from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, seam, vllm
+from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, seam, support, vllm
 from sightline.engines.trl.sampling import BAN, with_ban
 from sightline.scoring import score_views
 from sightline.tasks import digits
@@ -330,7 +330,7 @@ def test_trl_calls_vllm_as_it_did(monkeypatch):
     assert found[1:] == list(inspect.signature(vllm.CheckedGenerate.__call__).parameters)[1:]
     monkeypatch.setattr(VLLMGeneration, "generate", lambda self, prompts: None)
     with pytest.raises(ImportError, match=r"VLLMGeneration\.generate takes \['self', 'prompts'\]"):
-        seam.check_methods()
+        support.check_methods()
 
 
 # ---------------------------------------------------------------------------- sampling

@@ -66,6 +66,12 @@ def test_a_benchmark_is_frozen_as_the_papers_say(name):
     assert protocol.extractor["name"] == PROMPTS[protocol.prompt["name"]].extractor
     assert ("PGPO" in protocol.papers, "VPPO" in protocol.papers) == (name in PGPO, name in VPPO)
     json.dumps(protocol.about())
+    source = protocol.source
+    if source.dataset == "PAPO-Galaxy/PAPO_eval":  # whose files are named by their splits
+        assert source.subset == "default"
+        assert source.file == f"data/{source.split}-00000-of-00001.parquet"
+    else:
+        assert (source.subset, source.split) == (None, None)
 
 
 def test_all_benchmarks_of_the_papers_are_there():
@@ -158,7 +164,7 @@ def test_a_question_without_the_instruction_is_counted(tmp_path, capsys):
     [
         ({"extractor": {"name": "boxed-last", "version": 2}}, "frozen with extractor .*2"),
         ({"prompt": {"name": "think-boxed", "version": 7}}, "frozen with prompt .*7"),
-        ({"golds": 0}, "frozen with golds 0, and this version of Sightline has 1"),
+        ({"golds": 0}, "frozen with golds 0, and this version of Sightline has 2"),
         ({"decoding": {"n": 0}}, "n must be at least 1, got 0"),
         ({"decoding": {"top_p": 0.0}}, r"top_p must be in \(0, 1\], got 0.0"),
         ({"decoding": {"temperature": -1.0}}, "temperature must be at least 0"),

@@ -8,7 +8,7 @@ from PIL import Image
 from test_benchmarks import look_alike
 
 from sightline.cli import main
-from sightline.evaluate.command import choose_prompt
+from sightline.evaluate.command import choose_prompt, left_out
 from sightline.evaluate.models import trained_prompt
 from sightline.evaluate.protocol import load_protocol
 from sightline.prompts import find_prompt
@@ -58,11 +58,14 @@ def test_from_questions_to_a_table_a_report_and_a_comparison(in_folder, capsys):
     assert (in_folder / "one" / "samples.jsonl").read_bytes() == samples
 
     assert main(["eval", "--questions", "2", *SHORT, "-o", "two"]) == 0
+    said = refused(capsys, "--compare", "one", "two")
+    assert "number of questions: 3 and 2; rows: " in said
+    assert main(["eval", "--questions", "3", *SHORT, "-o", "three"]) == 0
     capsys.readouterr()
-    assert main(["eval", "--compare", "one", "two"]) == 0
+    assert main(["eval", "--compare", "one", "three"]) == 0
     out = capsys.readouterr().out
     # the same model with the same dice
-    assert "its own image: the second has +0.0 points, 95 % interval +0.0 to +0.0, over 2" in out
+    assert "its own image: the second has +0.0 points, 95 % interval +0.0 to +0.0, over 3" in out
     assert "McNemar's exact p = 1" in out
 
 
@@ -85,6 +88,33 @@ def test_a_benchmark_of_ones_own_says_what_is_otherwise(in_folder, capsys):
     protocol = json.loads((in_folder / "run" / "result.json").read_text())["protocol"]
     assert protocol["other_than_frozen"] == {"n": 2, "max_new_tokens": 3}
     assert protocol["benchmark"]["name"] == "mathverse" and protocol["without_instruction"] == 0
+
+
+def test_questions_without_a_partner_are_named(in_folder, capsys):
+    for name in ("red", "blue"):
+        Image.new("RGB", (32, 32), name).save(in_folder / f"{name}.png")
+    rows = [["red.png"], ["blue.png"], ["red.png", "blue.png"]]
+    (in_folder / "rows.jsonl").write_text(
+        "\n".join(
+            json.dumps({"id": f"q{n}", "problem": "1 + 1?", "images": images, "answer": 2})
+            for n, images in enumerate(rows)
+        )
+    )
+    command = ["eval", "--data", "rows.jsonl", "--n", "1", "--max_new_tokens", "2", "-o", "run"]
+    assert main([*command, "--threads", "1", "--image", "true", "other"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("WARNING: 1 of 3 questions are left out of --image other: ") == 2
+    assert "differ from theirs: q2\n" in out
+    result = json.loads((in_folder / "run" / "result.json").read_text())
+    assert result["protocol"]["left_out_of_other"] == ["q2"]
+    found = result["conditions"]
+    assert (found["true"]["questions"], found["other"]["questions"]) == (3, 2)
+
+
+def test_a_long_list_of_questions_is_cut_short():
+    said = left_out({"left_out_of_other": [f"q{n}" for n in range(22)], "questions": 30})
+    assert len(said) == 1 and said[0].endswith("q18, q19 and 2 more")
+    assert left_out({"left_out_of_other": [], "questions": 30}) == []
 
 
 @pytest.mark.parametrize(
@@ -122,8 +152,12 @@ def test_a_checkpoint_is_asked_as_it_was_trained(in_folder, tiny, capsys):
     Image.new("RGB", (32, 32), "red").save(in_folder / "red.png")
     row = {"problem": "<image> 1 + 1?", "images": ["red.png"], "answer": 2, "id": "q"}
     (in_folder / "rows.jsonl").write_text(json.dumps(row))
-    command = ["eval", "--model", "run/checkpoint", "--data", "rows.jsonl", "--n", "1"]
-    assert main([*command, "--max_new_tokens", "3", "--threads", "1"]) == 0
+    (in_folder / "inner").mkdir()
+    (in_folder / "inner" / "rows.jsonl").write_text(json.dumps({**row, "images": ["../red.png"]}))
+    command = ["--model", "run/checkpoint", "--data", "inner/rows.jsonl", "--n", "1"]
+    command += ["--max_new_tokens", "3", "--threads", "1"]
+    assert "(--allow-outside-root)" in refused(capsys, *command)
+    assert main(["eval", *command, "--allow-outside-root"]) == 0
     folder = in_folder / "runs" / "eval-rows"
     (line,) = (folder / "samples.jsonl").read_text().splitlines()
     assert "You FIRST think" in json.loads(line)["prompt"] and json.loads(line)["gold"] == "2"

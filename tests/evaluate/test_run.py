@@ -98,5 +98,21 @@ def test_what_cannot_be_asked_is_refused():
         planned(blind)
     assert len(planned(blind, ["true"]).jobs()) == 4
     same = [{**row, "images": digits.rows(1)[0]["images"]} for row in digits.rows(2)]
-    with pytest.raises(ValueError, match="row 0 has 1 images, and no other row"):
+    with pytest.raises(ValueError, match="none of 2 questions with an image has a partner"):
         planned(same)
+    assert len(planned(same, ["true", "none"]).jobs()) == 8
+    assert planned(same, ["none"]).without_partner() == []  # which nobody needs
+
+
+def test_a_row_without_a_partner_is_left_out_of_other_images_alone():
+    rows = digits.rows(4, split="heldout")
+    rows[2]["images"] = rows[2]["images"] * 2  # the only one with two
+    rows[3]["images"] = []
+    request = planned(rows)
+    names = [(job.condition, job.row) for job in request.jobs()][::2]
+    assert names == [
+        *(("true", row) for row in range(4)),
+        *(("none", row) for row in (0, 1, 2)),
+        *(("other", row) for row in (0, 1)),
+    ]
+    assert request.without_partner() == [rows[2]["id"]]

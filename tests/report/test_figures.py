@@ -133,6 +133,21 @@ def test_figures_take_colour_size_and_ids_from_the_page(name):
         assert f'id="{own}"' not in others
 
 
+def test_a_wide_figure_is_drawn_anew_for_phones_and_a_narrow_one_is_not():
+    wide, narrow = (all_figures()[name] for name in ("histogram", "share"))
+    page = str(wide.for_page())
+    widths = [float(w) for w in re.findall(r'viewBox="0 0 (\S+) ', page)]
+
+    assert widths == pytest.approx(
+        [5.6 * 72, 3.4 * 72]
+    )  # the same text on fewer units: larger on the same screen
+    assert re.findall(r'<svg [^>]*class="(\w+)"', page) == ["wide", "narrow"]
+    ids = re.findall(r' id="(\w+)"', page)
+    assert len(ids) == len(set(ids)) > 1
+    assert narrow.for_page() == narrow and "class=" not in narrow.split(">")[0]
+    assert wide.figure.get_size_inches().tolist()[0] == 5.6  # files keep the size of the wide one
+
+
 def test_figures_are_the_same_bytes_under_any_matplotlibrc():
     before = all_figures()
     with matplotlib.rc_context({"xtick.direction": "in", "font.size": 30, "svg.fonttype": "path"}):

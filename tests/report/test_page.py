@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
+from sightline.cli import main
 from sightline.report import write_report
-from sightline.report.panels.responses import above_threshold, choose, spread, tint
+from sightline.report.panels.responses import choose, spread
 from sightline.report.panels.training import METRICS
 from sightline.report.records import read_response
+from sightline.report.tokens import above_threshold, tint
 
 MINUS = "\N{MINUS SIGN}"
 VOID = {"meta", "img", "br", "input"}
@@ -164,9 +166,18 @@ def test_a_complete_run_shows_every_panel(complete):
     page = complete
 
     assert "left out" not in page.text.lower()
-    assert page.tags.count("svg") == 1 + len(METRICS) + 2 + len(
-        ["trajectories", "classes", "position", "overlay", "oracle over training", "k3 and KL"]
+    drawn = (
+        1
+        + len(METRICS)
+        + 2
+        + len(
+            ["trajectories", "classes", "position", "overlay", "oracle over training", "k3 and KL"]
+        )
     )
+    # once more for phones, but for what is narrow anyway
+    narrow = drawn - len(["accuracy", "share", "overlay", "k3 and KL"])
+    assert len(re.findall('<svg [^>]*class="narrow"', page.source)) == narrow
+    assert page.tags.count("svg") == drawn + narrow
     assert page.tags.count("article") == 14
     assert page.shows("2 more responses") is False and page.source.count("1 more response<") == 2
     for title in METRICS.values():
@@ -211,6 +222,75 @@ def test_a_run_that_was_only_scored_says_with_what(report):
     assert page.shows("Model some/model computed on cpu torch.float32")
     assert page.shows(f"Noise floor, nats 8.6e{MINUS}06")
     assert not page.shows("Held-out accuracy is left out")
+
+
+SCORE = {"kind": "score", "data": {"rows": 3}}
+
+
+def test_a_half_written_run_is_read_as_far_as_it_goes(tmp_path, capsys):
+    folder = write_run(tmp_path / "run", run=SCORE)
+    (folder / "tokens.jsonl").unlink()
+    lines = [json.dumps(record(n, place=1 - n)) + "\n" for n in (0, 1)]
+    half = json.dumps(record(2))[:90]
+    (folder / "tokens.partial.jsonl").write_text("".join(lines) + half)
+    assert main(["report", str(folder)]) == 0
+    page = Page(folder / "report.html")
+
+    assert page.shows("stopped, or is still going): tokens.partial.jsonl holds 2 responses of 3")
+    assert page.shows("tokens.partial.jsonl: 1 line could not be read (line 3; the last one is")
+    assert page.source.index("is not finished") < page.source.index('id="responses"')
+    assert page.tags.count("article") == 2
+    said = capsys.readouterr().err
+    assert (
+        "WARNING: This run is not finished" in said and "WARNING: tokens.partial.jsonl: 1" in said
+    )
+    with (folder / "report" / "tables" / "trajectories.csv").open() as file:
+        assert [line.split(",")[0] for line in file][1:] == ["heldout-00001", "heldout-00000"]
+
+
+@pytest.mark.parametrize(
+    "files, said",
+    [
+        ({"run": SCORE}, "there is no result.json"),
+        ({"run": SCORE, "result": {"responses": 1}}, ""),
+        ({"run": {"protocol": {}}}, "there is no result.json"),
+        ({"metrics": [{"step": 5}]}, "metrics.jsonl ends at step 5, without the summary"),
+        ({"metrics": [{"step": 5}, {"step": 5, "train_runtime": 9.0}]}, ""),
+        ({"metrics": [{"step": 5}], "run": {"settings": {"max_steps": 60}}}, "at step 5 of 60,"),
+        ({"metrics": [{"step": 60}], "run": {"settings": {"max_steps": 60}}}, ""),
+        ({"metrics": [{"step": 5}], "result": RESULT}, ""),
+    ],
+)
+def test_what_tells_that_a_run_is_not_finished(report, files, said):
+    page = report([record()], **files)
+
+    assert page.shows("This run is not finished") == bool(said) and page.shows(said)
+
+
+def test_a_scored_run_has_no_empty_panels(report):
+    page = report([record()], run=SCORE, result={"responses": 1})
+
+    assert "curves" not in page.text and "Held-out accuracy" not in page.text
+    headings = re.findall(r"<h2>(.*?)</h2>", page.source)
+    assert headings == [
+        "Responses",
+        "Distribution of dependency",
+        "Right and wrong answers",
+        "Classes of tokens",
+        "Anchor tokens",
+        "Where in the response",
+        "Not in this report",
+        "How this came about",
+    ]
+    assert page.text.count("no response has a view named control:same") == 1
+
+
+def test_views_without_a_picture_are_named_once(report):
+    views = {"blind": {}, "noise": {}, "blur": {"images": ["images/a.png"]}}
+    page = report([record(n, views=views) for n in range(3)])
+
+    assert page.text.count("Under blind the image is removed. Of the view noise no picture") == 1
+    assert page.text.count("view blur") == 3 and page.tags.count("img") == 6
 
 
 def test_missing_panels_are_explained(report):
@@ -276,6 +356,20 @@ def test_tokens_carry_tint_marks_and_exact_values(report):
     assert [text for *_, text in page.tokens] == ["two", "plus", "two", "↵\n", "4"]
     assert page.cells()[1] == ["1", "two", "6", f"{MINUS}2.5", "2.75", "visual", "above threshold"]
     assert page.cells()[4] == ["4", "↵", "0", "0", "0", "other", ""]
+
+
+def test_in_a_page_of_many_tokens_neighbours_that_look_alike_are_one_element(report, monkeypatch):
+    monkeypatch.setattr("sightline.report.panels.responses.RICH", 4)
+    tokens = ["two", " a", " \N{SLIGHTLY SMILING FACE}", " <b>", " c"]
+    page = report([record(tokens=tokens, dependency=[6.0, 0.0, 0.0, 2.0, 2.0])])
+
+    # data-n counts as scripts do: an emoji is two units; data-marks: 1 is above the threshold
+    assert (
+        '<p class="tokens" dir="auto" data-n="3,2,3,4,2" data-marks="10011">'
+        '<i class="t14 above">two</i> a \N{SLIGHTLY SMILING FACE} '
+        '<i class="t12 above">&lt;b&gt; c</i></p>'
+    ) in page.source
+    assert "report/tables/tokens.csv holds them" in page.text
 
 
 def test_outcome_of_a_response(report):

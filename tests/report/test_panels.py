@@ -14,6 +14,7 @@ from sightline.report.panels.estimators import estimators
 from sightline.report.panels.images_read import images_read
 from sightline.report.panels.oracle import calibration, oracle
 from sightline.report.panels.position import position
+from sightline.report.panels.side_by_side import of_words
 from sightline.report.panels.token_classes import DEFAULT, classify, read_rules, token_classes
 from sightline.report.panels.trajectories import trajectories
 from sightline.report.records import read_response
@@ -41,8 +42,17 @@ def test_effect_size_is_cliffs_delta_of_response_means(tmp_path):
     rows = [((2.0, 2.0), 1.0), ((0.0, 2.0), 1.0), ((1.0, 1.0), 0.0), ((0.0, 0.0), 0.0)]
     panel = trajectories(run(tmp_path, *(response("ab", list(d), reward=r) for d, r in rows)))
 
-    assert panel["delta"] == 0.75
+    assert panel["delta"] == 0.75 and panel["low"] is None  # four are too few for an interval
     assert panel["means"] == {"right": (2, 1.5), "wrong": (2, 0.5)}
+
+
+@pytest.mark.parametrize("wrong, known", [(5, True), (4, False)])
+def test_fewer_than_five_of_a_group_have_no_interval(tmp_path, wrong, known):
+    rewards = [1.0] * 6 + [0.0] * wrong
+    rows = [response("a", [n % 3 / 2], reward=reward) for n, reward in enumerate(rewards)]
+    panel = trajectories(run(tmp_path, *rows))
+
+    assert panel["delta"] is not None and (panel["low"] is not None) == known
 
 
 def test_effect_size_needs_both_kinds(tmp_path):
@@ -131,10 +141,12 @@ def test_anchors_rank_texts_by_mean_with_contexts(tmp_path):
 def test_position_is_in_twentieths(tmp_path):
     # 40 tokens: two in each twentieth; the first pair has mean 3, the others 0
     long = response(["t"] * 40, [4.0, 2.0] + [0.0] * 38)
-    found = table(position(run(tmp_path, long, long)))
+    found = table(position(run(tmp_path, *[long] * 5)))
 
     assert len(found) == 20
-    assert found[0] == (0, 5, 4, 3.0, 3.0, 3.0) and found[1][:4] == (5, 10, 4, 0.0)
+    assert found[0] == (0, 5, 10, 3.0, 3.0, 3.0) and found[1][:4] == (5, 10, 10, 0.0)
+    few = position(run(tmp_path, *[long] * 4))
+    assert not few["banded"] and table(few)[0][4:] == (None, None)
 
 
 # controls
@@ -215,14 +227,16 @@ def test_oracle_over_steps_and_without_labels(tmp_path):
 def test_calibration_interval_is_wilsons():
     import numpy as np
 
-    # 1 of 4: (1/4 + z^2/8) / (1 + z^2/4) = 0.37247; half width 0.32689, by Wilson (1927)
-    ((*_, share, low, high),) = calibration(np.full(4, 0.5), np.array([True] + [False] * 3))
+    # 2 of 8: (1/4 + z^2/16) / (1 + z^2/8) = 0.33110; half width 0.25962, by Wilson (1927)
+    ((*_, share, low, high),) = calibration(np.full(8, 0.5), np.array([True] * 2 + [False] * 6))
+    ((*_, few, none, _),) = calibration(np.full(4, 0.5), np.array([True] + [False] * 3))
 
     assert (share, low, high) == (
         0.25,
-        pytest.approx(0.0456, abs=1e-4),
-        pytest.approx(0.6994, abs=1e-4),
+        pytest.approx(0.0715, abs=1e-4),
+        pytest.approx(0.5907, abs=1e-4),
     )
+    assert (few, none) == (0.25, None)
 
 
 def test_estimators_by_hand(tmp_path):
@@ -264,7 +278,9 @@ def attributed(tmp_path, **changes):
         "fill": "grey",
         "noise_floor": 0.5,
         "passes": 4,
-        "tokens": [{"index": 1, "text": "b", "change": [[4.0, -1.0, 0.5, None]]}],
+        "tokens": [
+            {"index": 1, "text": "b", "change": [[4.0, -1.0, 0.5, None]], "strongest": [[0, 0]]}
+        ],
     }
     rows = response("ab", [0.0, 2.0]), response("cd", [0.0, 2.0])
     return attribution(run(tmp_path, *rows, attribution=[record | changes]))
@@ -279,6 +295,7 @@ def test_cells_above_the_noise_floor(tmp_path):
         (250.0, 250.0, 1000.0, 2),  # less likely without the patch, which helped
     ]  # 0.5 is not above the floor
     assert item["response"].tokens == ["a", "b"] and item["picture"].width == 8
+    assert token["equal"] == 1
 
 
 @pytest.mark.parametrize(
@@ -313,6 +330,65 @@ def test_comparison_keeps_every_run_and_names_what_it_did_not_log(tmp_path):
     assert [figure["missing"] for figure in panel["figures"]] == [["second"]]
     assert panel["tokenizers"] == ""
     assert comparison([first]) == {}
+
+
+def scored(tmp_path, name, *rows):
+    """A run of responses "a b" of two tokens each, from id, dependency and reward."""
+    found = [response(["a", " b"], d, id=i, reward=reward) for i, d, reward in rows]
+    return run(tmp_path, *found, name=name)
+
+
+def test_scored_runs_are_compared_response_by_response(tmp_path):
+    # ids        p         q         r (only in one)    means of the second less the first:
+    # first      1 + 3     0 + 0     9 + 9              p: 4 - 2 = 2, q: 1 - 0 = 1
+    # second     4 + 4     2 + 0     -                  mean 1.5; both are higher
+    first = scored(tmp_path, "x", ("p", [1.0, 3.0], 1.0), ("q", [0.0, 0.0], 0.0),
+                   ("r", [9.0, 9.0], 1.0))  # fmt: skip
+    second = scored(tmp_path, "y", ("q", [2.0, 0.0], 0.0), ("p", [4.0, 4.0], 1.0))
+    found = comparison([first, second])["scores"]
+
+    assert found["unit"] == "token" and found["alone"] == []
+    ((name, count, *numbers, low, high, higher),) = found["pairs"]
+    assert (name, count, low, high, higher) == ("y", 2, None, None, 1.0)  # too few
+    assert numbers == [1.0, 2.5, 1.5]  # means over the two pairs: (2 + 0) / 2, (4 + 1) / 2
+    one, other = found["rows"]
+    # of the first: 2 of 3 right; means 2, 0, 9: right (2 + 9) / 2, wrong 0; both right ones higher
+    assert one[1:3] == (3, pytest.approx(2 / 3)) and one[3:5] == (None, None)
+    assert (one[5], one[8:13]) == (pytest.approx(11 / 3), (5.5, 2, 0.0, 1, 1.0))
+    assert other[8:13] == (4.0, 1, 1.0, 1, 1.0)
+    # of 6 and of 4 tokens the top 40 % are 3 and 2: (9 + 9 + 3) of 22, (4 + 4) of 10
+    assert [held[-1] for held in found["shares"]] == [pytest.approx(21 / 22), 0.8]
+
+
+def test_a_paired_difference_has_an_interval_over_responses(tmp_path):
+    runs = [
+        scored(tmp_path, name, *((str(n), [n + plus, n + plus], 1.0) for n in range(5)))
+        for name, plus in (("x", 0.0), ("y", 0.5))
+    ]
+    ((*_, difference, low, high, _),) = comparison(runs)["scores"]["pairs"]
+
+    assert (difference, low, high) == (0.5, 0.5, 0.5)  # alike in all five, however much these vary
+
+
+def test_response_sets_that_share_nothing_are_not_paired(tmp_path):
+    runs = [scored(tmp_path, n, (n, [1.0, 1.0], 1.0)) for n in ("x", "y")]
+    found = comparison(runs)["scores"]
+
+    assert found["pairs"] == [] and found["alone"] == ["y"] and len(found["rows"]) == 2
+
+
+def test_runs_of_other_tokens_are_compared_by_word(tmp_path):
+    # "red box": of the first run "re" + "d" and " box", then an end token of no word
+    one = response(["re", "d", " box", "<end>"], [1.0, 0.5, 0.25, 7.0])
+    other = response(["red", " ", "box"], [2.0, 4.0, 0.125], response="red box")
+    one = replace(one, text="red box")
+    found = comparison([run(tmp_path, one, name="x"), run(tmp_path, other, name="y")])["scores"]
+
+    assert of_words(one) == [1.5, 0.25]
+    assert of_words(other) == [2.0, 4.125]  # a space begins the word after it
+    assert of_words(replace(one, text="something else")) == []
+    assert found["unit"] == "word"
+    assert found["pairs"][0][2:5] == (0.875, 3.0625, 2.1875)
 
 
 def test_other_tokens_for_the_same_text_are_told(tmp_path):

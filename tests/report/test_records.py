@@ -3,6 +3,7 @@ import json
 import pytest
 
 from sightline.report.records import number, read_lines, read_object, read_response
+from sightline.report.runs import read_run
 
 
 def response(**changes):
@@ -152,3 +153,13 @@ def test_missing_files_are_no_problem(tmp_path):
     assert read_object(tmp_path / "run.json", problems) == {}
     assert read_lines(tmp_path / "tokens.jsonl", problems) == []
     assert problems == []
+
+
+def test_a_half_written_scoring_shows_what_there_is(tmp_path):
+    line = json.dumps({"id": "a", "tokens": ["x"], "dependency": [1.0], "images": ["a.png"]})
+    (tmp_path / "run.json").write_text('{"kind": "score"}')
+    (tmp_path / "tokens.partial.jsonl").write_text(f'{line}\n{line}\n{{"id')
+    run = read_run(tmp_path)
+    assert [response.id for response in run.responses] == ["a", "a"]
+    (tmp_path / "tokens.jsonl").write_text(line + "\n")
+    assert len(read_run(tmp_path).responses) == 1 and read_run(tmp_path).problems == []

@@ -2,12 +2,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
+from sightline import core
 from sightline.report import statistics
 from sightline.report.statistics import (
     auroc,
     bootstrap,
-    cliffs_delta,
     mean_interval,
     precision_at,
     ranks,
@@ -24,6 +25,13 @@ def test_sampled_kl_by_hand():
     assert sampled_kl([2.7, 1e90]) == [10.0, 10.0]  # e^2.7 - 3.7 = 11.2, clamped as dependency is
 
 
+def test_the_sampled_kl_of_training_and_of_the_report_are_one():
+    x = [0.0, 1e-4, -1e-4, 0.5, -2.0, 2.2, 25.0, -25.0]
+    trained = core.sampled_kl(torch.tensor(x)).tolist()
+
+    assert sampled_kl(x) == pytest.approx(trained, rel=1e-6, abs=1e-11) and trained[1] > 0
+
+
 def test_ties_share_their_mean_rank():
     assert ranks([10.0, 30.0, 10.0, 20.0]).tolist() == [1.5, 4.0, 1.5, 3.0]
 
@@ -36,13 +44,6 @@ def test_auroc_by_hand():
     # the positive 3 counts twice: 2 + 2 + 0 + 0.5 of 6
     assert auroc(scores, positive, [2, 1, 1, 1]) == pytest.approx(4.5 / 6)
     assert auroc([1.0], [True]) is None and auroc([], []) is None
-
-
-def test_cliffs_delta_by_hand():
-    # pairs 3>1, 3>2, 2>1, 2=2: three higher, none lower, of 4
-    assert cliffs_delta([3.0, 2.0], [1.0, 2.0]) == pytest.approx(0.75)
-    assert cliffs_delta([1.0, 2.0], [3.0, 2.0]) == pytest.approx(-0.75)
-    assert cliffs_delta([], [1.0]) is None
 
 
 def test_spearman_goes_by_rank_alone():
@@ -65,12 +66,15 @@ def test_intervals_hold_the_mean_and_shrink_with_more_responses():
 
 
 def test_intervals_weigh_responses_by_their_tokens():
-    assert mean_interval([2.0, 8.0], [2.0, 8.0]) == (1.0, 1.0)
-    assert mean_interval([1.0, 5.0], [1.0, 0.0]) == (None, None)  # one response with tokens
+    tokens = [2.0, 8.0, 1.0, 4.0, 3.0]
+    assert mean_interval(tokens, tokens) == (1.0, 1.0)
+    # of the four responses that have a token
+    assert mean_interval([*tokens[:4], 5.0], [*tokens[:4], 0.0]) == (None, None)
 
 
 def test_bootstrap_needs_units_and_a_statistic_that_applies():
-    assert bootstrap(lambda weights: 1.0, 1) == (None, None)
+    assert bootstrap(lambda weights: 1.0, 4) == (None, None)
+    assert bootstrap(lambda weights: 1.0, 5) == (1.0, 1.0)
     assert bootstrap(lambda weights: None, 10) == (None, None)
     assert bootstrap(lambda weights: float(weights.sum()), 10) == (10.0, 10.0)
 

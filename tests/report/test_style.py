@@ -8,7 +8,7 @@ import pytest
 from sightline import report
 from sightline.report.figures import COLOURS
 from sightline.report.panels import attribution
-from sightline.report.panels.responses import LEVELS
+from sightline.report.tokens import LEVELS
 
 STYLE = (Path(report.__file__).parent / "style.css").read_text()
 SCHEMES = dict(

@@ -30,6 +30,11 @@ def test_pairs_get_the_right_verdict():
     responses = [pair.get("response", f"\\boxed{{{pair.get('answer')}}}") for pair in pairs]
     verifier = Verifier(deadline=DEADLINE)
     verdicts = verifier.verdicts(responses, [pair["gold"] for pair in pairs])
+    late = [i for i, verdict in enumerate(verdicts) if verdict == Verdict.TIMED_OUT]
+    if late:  # on a busy machine; what is right does not depend on it
+        patient = Verifier(deadline=60.0)
+        again = patient.verdicts([responses[i] for i in late], [pairs[i]["gold"] for i in late])
+        verdicts = [dict(zip(late, again, strict=True)).get(i, v) for i, v in enumerate(verdicts)]
     wrong = {
         (pair.get("answer", pair.get("response")), pair["gold"])
         for pair, verdict in zip(pairs, verdicts, strict=True)
@@ -78,7 +83,7 @@ def test_the_extractor_is_chosen_by_name():
         Verifier("box")
     about = Verifier("letter", deadline=1.5).description()
     assert about["extractor"] == {"name": "letter", "version": 1}
-    assert (about["golds"], about["deadline"]) == (1, 1.5)
+    assert (about["golds"], about["deadline"]) == (2, 1.5)
 
 
 def test_without_math_verify_it_is_refused_at_once(monkeypatch):

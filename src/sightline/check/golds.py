@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..rewards import Verdict, Verifier, exact_answer, think_format
+from ..rewards import Verdict, Verifier, exact_answer, gold_answer, think_format
 from .findings import PROBLEM, WARNING, Finding, with_summary
 from .rows import Facts
 
@@ -23,12 +23,18 @@ def judge_of(extractor: str | None) -> Judge:
     return exact if extractor is None else Verifier(extractor).verdicts
 
 
+def start_early(rows: list[Facts], extractor: str | None) -> bool:
+    """Start math-verify beside what is still to be read, if a gold needs it; whether it was."""
+    return extractor is not None and Verifier(extractor).start(row.gold for row in rows)
+
+
 def rendered(gold: str, extractor: str | None, thinks: bool = False) -> str:
     """The shortest response that answers `gold`, as the prompt's extractor reads answers.
 
     Args:
         thinks: with the empty thought that the format reward asks for.
     """
+    gold = gold if extractor is None else gold_answer(gold)
     if extractor == "answer-tag":
         answer = f"<answer>{gold}</answer>"
     elif extractor == "letter":
@@ -112,7 +118,7 @@ def shuffled(rows: list[Facts], judge: Judge, extractor: str | None) -> list[Fin
             PROBLEM,
             "golds.accepted",
             f"its gold {row.gold[:80]!r} cannot be compared with another answer: {verdict}",
-            "write the answer alone, without words or tags around it: docs/rewards.md",
+            "write the answer alone, without words around it: docs/rewards.md",
             row.id,
         )
         for (row, _), verdict in zip(pairs, verdicts, strict=True)

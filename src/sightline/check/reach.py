@@ -65,7 +65,7 @@ def _judged(kind: str, change: torch.Tensor, floor: float, fine: str, wrong: str
     most, median = float(change.max()), float(change.median())
     numbers = {"largest": most, "median": median, "noise_floor": floor}
     # written so that NaN is a problem
-    if not (most > 0 and most > floor):
+    if not most > floor:
         return Finding(
             PROBLEM, kind, f"{wrong} (at most {most:.2g} nats)", WAY_OUT, numbers=numbers
         )

@@ -81,34 +81,55 @@ class Readable:
         return pictures
 
 
-def read(name: str, about: str, used: list[Facts], bad: list[Finding]) -> list[Finding]:
-    """How many rows there are, and those that cannot be used.
+class Account(NamedTuple):
+    """Where the rows of some data have gone: as many are used, listed and left over as there are.
 
     Args:
         name: of the data.
-        about: one line on what was taken for what, or "".
+        rows_in: rows that there are.
+        used: those that can be used, up to as many as the run takes.
+        bad: a finding for each row that cannot.
+        taken: a line on what was taken for what, or "".
     """
-    pictures = [len(row.pictures) for row in used]
-    numbers = {
-        "rows": len(used),
-        "bad": len(bad),
-        "without_image": pictures.count(0),
-        "several_images": sum(count > 1 for count in pictures),
-    }
-    found = [Finding(OK, "rows.source", about)] if about else []
-    if not used:
-        found.append(
-            Finding(PROBLEM, "rows.none", f"{name} holds no row that can be used", "mend the data")
+
+    name: str
+    rows_in: int
+    used: list[Facts]
+    bad: list[Finding]
+    taken: str
+
+    @property
+    def left_over(self) -> int:
+        """Rows beyond those that the run takes."""
+        return self.rows_in - len(self.used) - len(self.bad)
+
+    def title(self) -> str:
+        """How many rows are checked, in words."""
+        of = f" of {self.rows_in:,}" if self.rows_in > len(self.used) else ""
+        return f"{len(self.used):,}{of} rows of {self.name}"
+
+    def findings(self) -> list[Finding]:
+        """How many rows there are, and those that cannot be used."""
+        used, bad = len(self.used), len(self.bad)
+        pictures = [len(row.pictures) for row in self.used]
+        without, several = pictures.count(0), sum(count > 1 for count in pictures)
+        numbers = {"rows": used, "bad": bad, "without_image": without, "several_images": several}
+        numbers |= {"rows_in": self.rows_in, "left_over": self.left_over}
+        beyond = f" + {self.left_over:,} beyond --rows" if self.left_over else ""
+        what = f"{self.rows_in:,} rows in {self.name} = {used:,} used + {bad:,} listed{beyond}; "
+        what += f"of those used, {without:,} without an image, {several:,} with several"
+        what += f"; {self.taken}" if self.taken else ""
+        found = [Finding(OK, "rows.source", what, numbers=numbers)]
+        if not used:
+            what = f"{self.name} holds no row that can be used"
+            found.append(Finding(PROBLEM, "rows.none", what, "mend the data"))
+        return found + with_summary(
+            "rows.unreadable",
+            self.bad,
+            f"all {used:,} rows can be used, every image decoded",
+            f"{bad:,} of {self.rows_in:,} rows cannot be used, and are listed",
+            numbers,
         )
-    many = f"{len(used):,} rows of {name} read, every image decoded"
-    many += f"; {numbers['without_image']:,} without, {numbers['several_images']:,} with several"
-    return found + with_summary(
-        "rows.unreadable",
-        bad,
-        many,
-        f"{len(bad):,} of {len(used) + len(bad):,} rows of {name} cannot be used",
-        numbers,
-    )
 
 
 def duplicates(rows: list[Facts]) -> list[Finding]:

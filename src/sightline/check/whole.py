@@ -10,17 +10,18 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 from ..data.loading import find_rows
 from ..dry_run import check_plan
 from ..model_shape import count, model_place
+from ..models import check_model
 from ..process import quiet_libraries, use_threads
 from ..prompts import NONE, find_prompt
 from ..run_arguments import RunArguments, first_look, parse, rewards_of
-from ..train import check_model, load_model, task_rows
+from ..train import load_model, task_rows
 from . import environment
 from .cost import USABLE, capacity, cost
 from .findings import PROBLEM, WARNING, Finding
-from .golds import check_golds, rendered, unchecked
+from .golds import check_golds, rendered, start_early, unchecked
 from .prompts import Prompts, batches, limit_of
 from .reach import ROWS, reach
-from .rows import Facts, Readable, duplicates, facts, overlap, read
+from .rows import Account, Facts, Readable, duplicates, facts, overlap
 
 SKIP = "mend it, or leave such rows out with --bad_rows skip-and-list"
 WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -48,17 +49,20 @@ def look(flags: Sequence[str], eval_data: str | None) -> tuple[str, list[Finding
     extractor = find_prompt(run.prompt).extractor if run.data else None
     thinks = "think_format" in rewards_of(run)
 
-    rows, name, about = _rows(run, args)
-    used, sample = [], []
+    rows, name, rows_in, taken = _rows(run, args)
+    used, sample, started = [], [], False
     for batch in batches(rows):  # the only time that pictures are there
         used += map(facts, batch)
+        started = started or start_early(used[-len(batch) :], extractor)
         good = seen.look(batch) if config else []
         sample += [row for row in good if row["images"]][: ROWS - len(sample)]
 
     needed = ["trl", "rewards" if run.data else "tasks"]
     findings = [environment.versions(), *environment.packages(needed)]
     findings += [*environment.vllm(args.use_vllm, args.vllm_mode), environment.gpu(run.model)]
-    findings += read(name, about, used, rows.bad if isinstance(rows, Readable) else [])
+    bad = rows.bad if isinstance(rows, Readable) else []
+    account = Account(name, rows_in, used, bad, taken)
+    findings += account.findings()
     findings += duplicates(used)
     if eval_data is not None:
         findings += _evaluation(run, eval_data, used)
@@ -66,10 +70,10 @@ def look(flags: Sequence[str], eval_data: str | None) -> tuple[str, list[Finding
         findings += _golds(used, extractor, thinks)
         findings += away or seen.findings()
         if not away:
-            use_threads(run.threads)
+            use_threads(1 if run.model == "tiny" else run.threads)
             findings += _reach(model, processor, args, sample, extractor, thinks)
         findings += cost(run, algorithm, args, len(used), seen.longest)
-    return f"{len(used):,} rows of {name} for {run.algorithm} on model {run.model}", findings
+    return f"{account.title()} for {run.algorithm} on model {run.model}", findings
 
 
 def _away(name: str) -> list[Finding]:
@@ -85,23 +89,34 @@ def _away(name: str) -> list[Finding]:
     return []
 
 
-def _rows(run: RunArguments, args: Any) -> tuple[Iterable[dict], str, str]:
-    """The rows that a run trains on, with decoded pictures; their name; how they were read."""
+def _rows(run: RunArguments, args: Any) -> tuple[Iterable[dict], str, int, str]:
+    """The rows that a run trains on, with decoded pictures; their name; how many; as what read."""
     if run.data is None:
-        return task_rows(run, args), f"task {run.task}", ""
-    found = find_rows(run.data, prompt=find_prompt(run.prompt), root=run.data_root)
+        rows = task_rows(run, args)
+        return rows, f"task {run.task}", len(rows), ""
+    found = find_rows(
+        run.data,
+        prompt=find_prompt(run.prompt),
+        root=run.data_root,
+        columns=run.named_columns(),
+        allow_outside_root=run.allow_outside_root,
+    )
     severity = PROBLEM if run.bad_rows == "error" else WARNING
     rows = Readable(found, run.rows, severity, SKIP)
-    return rows, found.source, found.description().removeprefix("data: ")
+    return rows, found.source, found.rows_in, found.taken()
 
 
 def _evaluation(run: RunArguments, eval_data: str, trained: list[Facts]) -> list[Finding]:
     found = find_rows(
-        eval_data, prompt=find_prompt(run.prompt) if run.data else NONE, root=run.data_root
+        eval_data,
+        prompt=find_prompt(run.prompt) if run.data else NONE,
+        root=run.data_root,
+        allow_outside_root=run.allow_outside_root,
     )
     rows = Readable(found, len(found), PROBLEM, "mend or remove it")
     evaluation = [facts(row) for row in rows]
-    return [*read(found.source, "", evaluation, rows.bad), *overlap(trained, evaluation)]
+    account = Account(found.source, found.rows_in, evaluation, rows.bad, "")
+    return [*account.findings(), *overlap(trained, evaluation)]
 
 
 def _golds(rows: list[Facts], extractor: str | None, thinks: bool) -> list[Finding]:

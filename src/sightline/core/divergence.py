@@ -12,13 +12,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from .k3 import LARGEST, k3
+
 # Where running maxima start. Finite, so that an empty sum rescales to 0 rather than to NaN; never
 # 0, or a row whose logits are all below about -88 would sum to 0.
 LOWEST = -1e30
 
 
 def sampled_kl(
-    log_ratio: Float[Tensor, "*shape"], clamp: float | None = 10.0
+    log_ratio: Float[Tensor, "*shape"], clamp: float | None = LARGEST
 ) -> Float[Tensor, "*shape"]:
     """One-sample estimate of KL(image || view) per token, in nats; float32, at least 0.
 
@@ -32,9 +34,7 @@ def sampled_kl(
         clamp: the largest score, or None for no limit but that of clipping ``x`` to +-20, which
             only prevents overflow.
     """
-    ratio = log_ratio.float().clamp(-20, 20)
-    # expm1, because exp(x) - 1 - x is 0 in float32 at x = 1e-4 (T27)
-    return (ratio.expm1() - ratio).clamp(min=0, max=clamp)
+    return k3(log_ratio.float(), torch.expm1, clamp)
 
 
 class ViewComparison(NamedTuple):

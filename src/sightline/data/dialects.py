@@ -64,6 +64,23 @@ class Columns(NamedTuple):
         return sorted(name for name in names if name in TAKEN_BY_TRL | ours and name != self.images)
 
 
+def named_columns(told: Any) -> dict[str, str] | None:
+    """What `--columns` says: ``name=column,…``, a JSON object, or a mapping from YAML."""
+    if told is None or told == "":
+        return None
+    found = told
+    if isinstance(told, str):
+        try:
+            found = json.loads(told)
+        except ValueError:
+            pairs = [pair.partition("=") for pair in told.split(",")]
+            good = all(name.strip() and column.strip() for name, _, column in pairs)
+            found = {name.strip(): column.strip() for name, _, column in pairs} if good else told
+    if not isinstance(found, Mapping) or not all(isinstance(v, str) for v in found.values()):
+        raise ValueError(f"--columns must be name=column,… or a JSON object, got {told!r}")
+    return dict(found)
+
+
 class Converted(NamedTuple):
     """A row's own part of the form; its images stay where they are."""
 

@@ -52,6 +52,8 @@ def name_of(cell: Any) -> str:
     path = cell.get("path") if isinstance(cell, dict) else cell
     if isinstance(path, str | Path):
         return str(path)
+    if cell is None or _is_empty(cell):
+        return "nothing"
     return "given as a picture" if isinstance(cell, Image.Image) else "given as bytes"
 
 
@@ -129,7 +131,10 @@ def locate(name: str, limits: Limits) -> Path:
     except (OSError, RuntimeError, UnicodeError) as error:  # links in a circle, names too long
         raise ValueError(f"its path cannot be followed: {type(error).__name__}") from error
     if not inside and not limits.allow_outside_root:
-        raise ValueError(f"its path leaves the folder {limits.root}: see allow_outside_root")
+        raise ValueError(
+            f"its path leaves the folder {limits.root}: keep images below it, or let paths lead "
+            "anywhere with allow_outside_root=True (--allow-outside-root)"
+        )
     if not found:
         raise ValueError(
             "there is no such file" + (f" in {(limits.root or Path()).resolve()}" if inside else "")
@@ -159,6 +164,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _opened(cell: Any, limits: Limits) -> io.BytesIO | Path:
     """What PIL is to open: bytes, or a file that we may read."""
+    if cell is None or _is_empty(cell):
+        raise ValueError(
+            f"one of its images is nothing ({'null' if cell is None else repr(cell)}): give a "
+            "picture in its place, or take it out of the list; a row without images has []"
+        )
     if isinstance(cell, dict):
         cell = cell["bytes"] if cell.get("bytes") is not None else cell.get("path")
     if isinstance(cell, bytes | bytearray | memoryview):
@@ -168,8 +178,7 @@ def _opened(cell: Any, limits: Limits) -> io.BytesIO | Path:
     if isinstance(cell, str | Path) and str(cell):
         return locate(str(cell), limits)
     raise ValueError(
-        "it must be a path, bytes, {'bytes', 'path'} or a PIL picture, got "
-        + ("nothing" if cell is None or cell == "" else type(cell).__name__)
+        f"it must be a path, bytes, {{'bytes', 'path'}} or a PIL picture, got {type(cell).__name__}"
     )
 
 

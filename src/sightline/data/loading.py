@@ -54,14 +54,17 @@ class Rows:
     def description(self) -> str:
         """One line: what was loaded, and what was taken for what."""
         several = sum(count for number, count in self.images.items() if number > 1)
+        return (
+            f"data: {self.source}: {len(self):,} rows used, {len(self.bad):,} listed as bad; "
+            f"{self.images.get(0, 0):,} without an image, {several:,} with several; {self.taken()}"
+        )
+
+    def taken(self) -> str:
+        """What was taken for what, and the prompt format."""
         taken = [f"{role} ← {name}" for role, name in self.columns._asdict().items() if name]
         taken += [] if self.columns.id else ["id ← a hash of the row"]
         left_out = f"; left out: {', '.join(self.left_out)}" if self.left_out else ""
-        return (
-            f"data: {self.source}: {len(self):,} rows used, {len(self.bad):,} listed as bad; "
-            f"{self.images.get(0, 0):,} without an image, {several:,} with several; "
-            f"{', '.join(taken)}{left_out}; prompt format {self.prompt.name}"
-        )
+        return f"{', '.join(taken)}{left_out}; prompt format {self.prompt.name}"
 
     def about(self) -> dict[str, Any]:
         """What `run.json` says of the data; reads all of it, for its fingerprint."""

@@ -26,6 +26,30 @@ class Source(NamedTuple):
     root: Path | None = None
 
 
+class Place(NamedTuple):
+    """Where rows stand on this disk.
+
+    Args:
+        name: of it, with its split.
+        files: that hold the rows, of one kind.
+        root: the folder that image paths are relative to.
+        split: of a saved data set, if one was asked for.
+        saved: whether it is a data set that `datasets` saved.
+    """
+
+    name: str
+    files: list[Path]
+    root: Path
+    split: str | None = None
+    saved: bool = False
+
+    def description(self) -> str:
+        """The files and their size, in a phrase."""
+        size = sum(file.stat().st_size for file in self.files) / 2**20
+        kinds = sorted({file.suffix for file in self.files})
+        return f"{self.name}: {len(self.files)} file(s) {', '.join(kinds)}, {size:.1f} MiB"
+
+
 def import_datasets() -> Any:
     """The library `datasets`."""
     try:
@@ -45,18 +69,43 @@ def open_source(source: Any, split: str | None = None) -> Source:
         split: the same; without one it is ``train``, or the only split there is.
     """
     if isinstance(source, str | Path):
-        path, split = _path_and_split(source, split)
-        if path.is_dir():
-            return _folder(path, split)
-        if path.is_file():
-            if split is not None:
-                raise ValueError(f"{path} is one file, which has no split {split!r}")
-            return _files(path.name, [path], path.parent)
-        return _hub(str(source).rpartition("@")[0] if "@" in str(source) else str(source), split)
+        place = local_place(source, split)
+        if place is None:
+            _, split = _path_and_split(source, split)
+            return _hub(str(source).rpartition("@")[0] or str(source), split)
+        if place.saved:
+            found = _dataset(place.name, import_datasets().load_from_disk(place.root), place.split)
+            return found._replace(root=place.root)
+        return _files(place.name, place.files, place.root)
     if isinstance(source, list | tuple):
         rows = [row if isinstance(row, Mapping) else _no_row(row) for row in source]
         return Source("the list of rows", rows, [f"row {number}" for number in range(len(rows))])
     return _dataset("the data set", source, split)
+
+
+def local_place(source: str | Path, split: str | None = None) -> Place | None:
+    """Where a path, as `open_source` takes it, has its rows; None for a Hub id. Reads no row.
+
+    Raises:
+        FileNotFoundError: it is neither.
+        ValueError: the folder holds no data, or not this split; the file is of no known kind.
+    """
+    path, split = _path_and_split(source, split)
+    if path.is_dir():
+        return _folder(path, split)
+    if path.is_file():
+        if split is not None:
+            raise ValueError(f"{path} is one file, which has no split {split!r}")
+        if path.suffix not in KINDS:
+            raise ValueError(f"{path} is of no known kind: {', '.join(KINDS)}")
+        return Place(path.name, [path], path.parent)
+    name = str(source).rpartition("@")[0] or str(source)
+    if name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name).suffix in KINDS:
+        raise FileNotFoundError(
+            f"no data at {name!r}: give a file ({', '.join(KINDS)}), a folder, or a Hub id such as "
+            "hiyouga/geometry3k, with @split behind it if it has several"
+        )
+    return None
 
 
 def _path_and_split(source: str | Path, split: str | None) -> tuple[Path, str | None]:
@@ -70,25 +119,19 @@ def _path_and_split(source: str | Path, split: str | None) -> tuple[Path, str | 
 
 
 def _hub(name: str, split: str | None) -> Source:
-    if name.startswith((".", "/", "~")) or name.count("/") != 1 or Path(name).suffix in KINDS:
-        raise FileNotFoundError(
-            f"no data at {name!r}: give a file ({', '.join(KINDS)}), a folder, or a Hub id such as "
-            "hiyouga/geometry3k, with @split behind it if it has several"
-        )
     datasets = import_datasets()
     found = _dataset(name, datasets.load_dataset(name, split=split), split)
     # pictures that are files of their own were downloaded to here
     return found._replace(root=Path(datasets.config.HF_CACHE_HOME))
 
 
-def _folder(path: Path, split: str | None) -> Source:
+def _folder(path: Path, split: str | None) -> Place:
     if (path / "state.json").is_file() or (path / "dataset_dict.json").is_file():
-        saved = import_datasets().load_from_disk(str(path))
-        return _dataset(path.name, saved, split)._replace(root=path)
+        return Place(path.name, sorted(path.rglob("*.arrow")), path, split, saved=True)
     for folder in [path / split] if split else [path, path / "train"]:
         metadata = [file for kind in KINDS for file in folder.glob(f"metadata{kind}")]
         if metadata:  # an imagefolder, whose files are named relative to it
-            return _files(f"{folder.name}/{metadata[0].name}", metadata[:1], folder)
+            return Place(f"{folder.name}/{metadata[0].name}", metadata[:1], folder)
     splits: dict[str, list[Path]] = {}
     for file in sorted([*path.iterdir(), *(path / "data").glob("*")]):
         if file.suffix in KINDS and file.is_file():
@@ -98,7 +141,7 @@ def _folder(path: Path, split: str | None) -> Source:
     name = _choose(path.name, list(splits), split)
     if len({file.suffix for file in splits[name]}) > 1:
         raise ValueError(f"{path} holds {name!r} in several kinds of files: name the one to read")
-    return _files(f"{path.name}@{name}", splits[name], path)
+    return Place(f"{path.name}@{name}", splits[name], path)
 
 
 def _choose(name: str, splits: list[str], split: str | None) -> str:
@@ -122,8 +165,6 @@ def _files(name: str, files: list[Path], root: Path) -> Source:
             raise ValueError(f"{name} cannot be read as parquet: {reason}") from error
         return _dataset(name, rows, None)._replace(root=root)
     readers = {".jsonl": _json_lines, ".json": _json_list, ".csv": _table}
-    if files[0].suffix not in readers:
-        raise ValueError(f"{files[0]} is of no known kind: {', '.join(KINDS)}")
     rows, places = [], []
     for file in files:
         for number, row in readers[file.suffix](file):

@@ -84,9 +84,8 @@ def look(
                 raise ValueError(reason)
             if stores:
                 cells = [stored(cell, limits) for cell in cells]
-                text = {**row, columns.images: [cell["path"] for cell in cells]}
-                # Arrow takes no lone surrogates
-                json.dumps(list(text.items()), ensure_ascii=False, default=repr).encode()
+                paths = {columns.images: [cell["path"] for cell in cells]} if columns.images else {}
+                _check_text({**row, **paths})
                 row = {**row, columns.images: cells} if columns.images else row
             made = convert(row, columns, prompt)
             if own is not None and ids[own]:
@@ -103,6 +102,22 @@ def look(
         survey.cells.append(cells if stores else [])
         survey.images.append(len(cells))
     return survey
+
+
+def _check_text(row: Mapping[str, Any]) -> None:
+    """Raise ValueError for halves of surrogate pairs, which Arrow does not take."""
+    for column, value in row.items():
+        text = json.dumps([column, value], ensure_ascii=False, default=repr)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            half = text[error.start]
+            raise ValueError(
+                f"its column {column!r} holds {half!r}, half of a surrogate pair, which is no "
+                "character: its text was cut inside one, or decoded wrongly; write it again as "
+                "UTF-8, in Python with text.encode('utf-16', 'surrogatepass').decode('utf-16', "
+                "'replace')"
+            ) from error
 
 
 def wrong_image(cells: list[Any], limits: Limits, everything: bool) -> tuple[str, str] | None:

@@ -33,6 +33,7 @@ from .run import SAMPLES, evaluate, plan
 from .summary import summarise, table
 
 TASK_QUESTIONS = 1000
+SHOWN = 20  # questions in a warning; run.json has them all
 
 
 class Asked(NamedTuple):
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> None:
         "verifier": verifier.description(),
         "conditions": list(args.image),
         "other_than_frozen": _changes(frozen, prompt, decoding, asked),
+        "left_out_of_other": request.without_partner(),
     }
     content = {
         "command": shlex.join(["sightline", *sys.argv[1:]]),
@@ -83,12 +85,14 @@ def run(args: argparse.Namespace) -> None:
         print(f"note: the model was trained with prompt {trained.name}, asked with {prompt.name}")
     count = len(request.jobs())
     print(f"{asked.name}: {len(asked.ids):,} questions, {count:,} responses by {args.model}")
+    print("".join(f"{line}\n" for line in left_out(protocol)), end="")
     with telling_what_is_kept(folder), bar("responses", count) as update:
         samples = evaluate(model, processor, request, verifier, folder, update)
     summary = summarise(samples, args.image, decoding.n)
     kept = ("model", "protocol", "seed", "batch_size", "versions")
     write_json(folder / "result.json", {**summary, **{key: content[key] for key in kept}})
-    print("\n".join([*table(summary, decoding.n), *footer(protocol, frozen, folder)]))
+    said = [*table(summary, decoding.n), *left_out(protocol), *footer(protocol, frozen, folder)]
+    print("\n".join(said))
 
 
 def choose_prompt(
@@ -132,7 +136,12 @@ def _questions(args: argparse.Namespace, frozen: Protocol | None, prompt: Prompt
         }
         return _from_rows(frozen.name, found.rows, args.questions, source)
     if args.data is not None:
-        rows = load_rows(args.data, prompt=prompt, root=args.data_root)
+        rows = load_rows(
+            args.data,
+            prompt=prompt,
+            root=args.data_root,
+            allow_outside_root=args.allow_outside_root,
+        )
         return _from_rows(Path(args.data).stem, rows, args.questions, {"data": rows.source})
     name = args.task or "digits"
     task = tasks.load(name)
@@ -187,6 +196,18 @@ def _claim(args: argparse.Namespace, name: str, content: dict[str, Any]) -> Path
     new_run_folder(folder)
     write_json(folder / "run.json", content)
     return folder
+
+
+def left_out(protocol: dict[str, Any]) -> list[str]:
+    """A warning if questions have no partner to take another image from."""
+    names = protocol["left_out_of_other"]
+    if not names:
+        return []
+    shown = ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if names[SHOWN:] else "")
+    return [
+        f"WARNING: {len(names):,} of {protocol['questions']:,} questions are left out of --image "
+        f"other: no other question has as many images that all differ from theirs: {shown}"
+    ]
 
 
 def footer(protocol: dict[str, Any], frozen: Protocol | None, folder: Path) -> list[str]:

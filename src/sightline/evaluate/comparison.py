@@ -9,27 +9,37 @@ from .run import SAMPLES, read_samples
 from .statistics import mcnemar
 from .summary import TITLES, paired_difference, points, questions
 
-# of the protocol, what must be the same for two numbers to mean the same
-BINDING = ("prompt", "decoding", "verifier")
+# of the protocol, what must be the same for two numbers to mean the same: the name that a user
+# knows it by, and where it is
+PARTS = {
+    "prompt": ("prompt",),
+    "decoding": ("decoding",),
+    "extractor": ("verifier", "extractor"),
+    "what counts as the same answer": ("verifier", "golds"),
+    "math-verify": ("verifier", "math-verify"),
+    "deadline of the verifier": ("verifier", "deadline"),
+    "benchmark": ("benchmark", "name"),
+    "task": ("task",),
+    "data revision": ("revision",),
+    "data": ("fingerprint",),
+    "data of the task": ("data_sha256",),
+    "number of questions": ("questions",),
+    "rows": ("ids_blake2b",),
+}
 
 
-def compare(first: Path, second: Path, any_protocol: bool = False) -> dict[str, Any]:
+def compare(first: Path, second: Path) -> dict[str, Any]:
     """How the second model does on what both were asked, for each image condition of both.
 
-    Args:
-        any_protocol: compare although they were asked or judged in different ways.
-
     Raises:
-        ValueError: the protocols differ, a question is another one, or none was asked of both.
+        ValueError: the protocols differ, or no condition is common to both.
     """
     results = [_result(folder) for folder in (first, second)]
     one, two = (result["protocol"] for result in results)
-    differing = [part for part in BINDING if one.get(part) != two.get(part)]
-    if differing and not any_protocol:
-        said = "; ".join(f"{part}: {one.get(part)} and {two.get(part)}" for part in differing)
+    if said := differences(one, two):
         raise ValueError(
-            f"{first} and {second} have different protocols, and their difference would not be "
-            f"the models': {said}; --any-protocol compares them all the same"
+            f"{first} and {second} were not asked alike, so nothing is compared: a difference "
+            f"would not be the models'. {'; '.join(said)}. Ask one of them again as the other was"
         )
     samples = [list(read_samples(folder)) for folder in (first, second)]
     _check_questions(samples, (first, second))
@@ -44,22 +54,44 @@ def compare(first: Path, second: Path, any_protocol: bool = False) -> dict[str, 
     return {
         "first": {"folder": str(first), "model": results[0]["model"]},
         "second": {"folder": str(second), "model": results[1]["model"]},
-        "protocols_differ_in": differing,
         "conditions": found,
     }
+
+
+def differences(one: Mapping[str, Any], two: Mapping[str, Any]) -> list[str]:
+    """Each part in which two protocols differ, by name and with both values."""
+    said = []
+    for name, path in PARTS.items():
+        first, second = (_at(protocol, path) for protocol in (one, two))
+        if first != second:
+            said.append(f"{name}: {_told(first, second)} and {_told(second, first)}")
+    return said
+
+
+def _at(protocol: Mapping[str, Any], path: Sequence[str]) -> Any:
+    found: Any = protocol
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _told(value: Any, other: Any) -> str:
+    """A value, or of two mappings the entries that differ."""
+    if isinstance(value, Mapping) and isinstance(other, Mapping):
+        value = {key: v for key, v in value.items() if other.get(key, ...) != v}
+        return ", ".join(f"{key} {v!r}" for key, v in value.items()) or "without these"
+    return "unknown" if value is None else str(value)
 
 
 def report(found: Mapping[str, Any]) -> list[str]:
     """A comparison in lines to read."""
     lines = [f"first:  {found['first']['model']['name']}  ({found['first']['folder']})"]
     lines += [f"second: {found['second']['model']['name']}  ({found['second']['folder']})"]
-    if found["protocols_differ_in"]:
-        lines.append(f"their protocols differ in {', '.join(found['protocols_differ_in'])}")
     for condition, numbers in found["conditions"].items():
-        tested, left_out = numbers["mcnemar"], numbers["left_out"]
+        tested = numbers["mcnemar"]
         lines += [
             f"{TITLES[condition]}: the second has {points(numbers)}, over {numbers['questions']} "
-            "questions of both" + (f" ({left_out} of one alone)" if left_out else ""),
+            "questions",
             f"  solved by the first alone {tested['only_first']}, by the second alone "
             f"{tested['only_second']}: McNemar's exact p = {tested['p']:.3g}",
         ]
@@ -77,7 +109,6 @@ def _difference(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str
     return {
         **numbers,
         "mcnemar": {"only_first": only_first, "only_second": only_second, "p": p},
-        "left_out": len(first.keys() ^ second.keys()),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from ..encoding import pictures_of
+from ..other_images import other_row
 
 
 def shown(row: Mapping[str, Any], condition: str, other: Mapping[str, Any] | None) -> dict:
@@ -41,34 +42,16 @@ def without_images(prompt: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def other_rows(digests: Sequence[tuple[bytes, ...]]) -> list[int | None]:
-    """For each row, the one whose images it is shown under ``other``; None if it has no image.
+    """For each row, the one whose images it is shown under ``other``.
 
-    The first row, counted from half of the data away, with as many images of which none is its
-    own. Half away, because benchmarks put versions of one question, drawn alike, next to each
-    other.
+    It has as many images; see `other_row`. None for a row that has no image, or finds no other.
 
     Args:
         digests: of each row's images.
-
-    Raises:
-        ValueError: a row has no such other.
     """
-    n = len(digests)
     found: list[int | None] = []
     for row, own in enumerate(digests):
-        candidates = ((row + n // 2 + step) % n for step in range(n))
-        fitting = (
-            other
-            for other in candidates
-            if len(digests[other]) == len(own) and not set(digests[other]) & set(own)
-        )
-        chosen = next(fitting, None) if own else None
-        if own and chosen is None:
-            raise ValueError(
-                f"row {row} has {len(own)} images, and no other row has as many that differ from "
-                "them: leave out --image other"
-            )
-        found.append(chosen)
+        found.append(other_row(digests, row, as_many=True) if own else None)
     return found
 
 

@@ -19,14 +19,14 @@ from .frozen_rows import fetch, pictures_place, question_of
 from .protocol import Protocol, load_protocol
 
 
-def doc_to_visual(doc: Mapping[str, Any], kwargs: Mapping[str, str]) -> list[Image.Image]:
+def doc_to_visual(doc: Mapping[str, Any], kwargs: Mapping[str, Any]) -> list[Image.Image]:
     """The question's pictures."""
     root, place = _place(kwargs["benchmark"])
     paths = question_of(doc, "of lmms-eval")["images"]
     return [decode(str(place / path), Limits(root)) for path in paths]
 
 
-def doc_to_text(doc: Mapping[str, Any], kwargs: Mapping[str, str]) -> str:
+def doc_to_text(doc: Mapping[str, Any], kwargs: Mapping[str, Any]) -> str:
     """The question in the papers' format; lmms-eval puts the pictures ahead of it."""
     question = question_of(doc, "of lmms-eval")["problem"].replace("<image>", "")
     return PROMPTS[_protocol(kwargs["benchmark"]).prompt["name"]].text(question)

@@ -5,13 +5,10 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-from .. import tasks
-from ..model_shape import existing_place, model_place
+from .. import models
+from ..model_shape import model_place
 from ..prompts import NONE, PROMPTS, Prompt
-from ..warm_start import PACKAGED, load_warm_model
+from ..warm_start import PACKAGED
 
 ENDS = 2**20  # bytes at each end of a weight file that go into its hash
 
@@ -33,21 +30,9 @@ def load_model(name: str) -> Loaded:
 
     On the GPU if there is one, in the type its weights are stored in.
     """
-    if name == "tiny":
-        model, processor = load_warm_model(tasks.load("digits"), seed=0)
-        return Loaded(model, processor, {"name": name, **_computed(model, _weights(PACKAGED))})
-    place = existing_place(name, ("config.json", "adapter_config.json"))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        processor = AutoProcessor.from_pretrained(place, padding_side="left")
-        model: Any = AutoModelForImageTextToText.from_pretrained(place, dtype="auto")
-    except OSError as error:
-        raise OSError(
-            f"{name!r} cannot be read, neither from the Hub nor from what was downloaded before: "
-            f"check the name, the network and the folder's files ({error})"
-        ) from error
-    identity = _weights(Path(place)) if Path(place).is_dir() else model.config._commit_hash
-    model = model.to(device).eval()
+    model, processor = models.load_model(name)
+    place = PACKAGED if name == "tiny" else Path(model_place(name))
+    identity = _weights(place) if place.exists() else model.config._commit_hash
     return Loaded(model, processor, {"name": name, **_computed(model, identity)})
 
 

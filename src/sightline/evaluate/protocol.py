@@ -51,12 +51,16 @@ class FrozenSource:
         revision: its commit; None where the papers name none. What was loaded is recorded.
         file: of rows in ShareGPT form, parquet or JSON.
         images: an archive in the data set, or a folder of it, that holds the rows' pictures.
+        subset, split: of the data set, for who loads it with `datasets`; None where they are not
+            known. The rows are read from the file itself, which needs neither.
     """
 
     dataset: str
     file: str
     images: str
     revision: str | None = None
+    subset: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,9 @@ class Plan:
     Args:
         rows: the questions; a sequence of rows with `prompt`, `images` and `answer`.
         ids: theirs.
-        others: per row, the one whose images it is shown under ``other``.
+        pictured: per row, whether it has an image.
+        others: per row, the one whose images it is shown under ``other``; None for those that are
+            left out of it.
         conditions: which image is shown: ``true``, ``none``, ``other``.
         decoding: how responses are drawn.
         seed: of the dice, together with the question's id, the condition and the sample's number.
@@ -42,6 +44,7 @@ class Plan:
 
     rows: Any
     ids: Sequence[str]
+    pictured: Sequence[bool]
     others: Sequence[int | None]
     conditions: Sequence[str]
     decoding: Decoding
@@ -50,13 +53,25 @@ class Plan:
 
     def jobs(self) -> list[Job]:
         """All of them; a row without an image has none under ``none`` and ``other``."""
+        asked = {
+            "true": [True] * len(self.ids),
+            "none": self.pictured,
+            "other": [other is not None for other in self.others],
+        }
         return [
             Job(condition, row, sample)
             for condition in self.conditions
-            for row, other in enumerate(self.others)
-            if condition == "true" or other is not None
+            for row, wanted in enumerate(asked[condition])
+            if wanted
             for sample in range(self.decoding.n)
         ]
+
+    def without_partner(self) -> list[str]:
+        """Rows with an image that ``other``, where it is asked, leaves out for want of another."""
+        if "other" not in self.conditions:
+            return []
+        rows = zip(self.ids, self.pictured, self.others, strict=True)
+        return [name for name, pictured, other in rows if pictured and other is None]
 
 
 def plan(
@@ -75,16 +90,22 @@ def plan(
     if not len(ids):
         raise ValueError("there are no questions to ask")
     others: list[int | None] = [None] * len(ids)
+    pictured = [False] * len(ids)
     if set(conditions) != {"true"}:
         digests = [digest(pictures_of(row)) for row in rows]
         if not any(digests):
             asked = " ".join(condition for condition in conditions if condition != "true")
             raise ValueError(f"no question has an image, so --image {asked} would change nothing")
+        pictured = [bool(found) for found in digests]
         if "other" in conditions:
             others = other_rows(digests)
-        else:  # only whether there is an image matters
-            others = [row if found else None for row, found in enumerate(digests)]
-    return Plan(rows, ids, others, conditions, decoding, seed, batch_size)
+            if not any(other is not None for other in others):
+                raise ValueError(
+                    f"none of {sum(pictured)} questions with an image has a partner, another "
+                    "question with as many images that all differ from its own: leave out "
+                    "--image other"
+                )
+    return Plan(rows, ids, pictured, others, conditions, decoding, seed, batch_size)
 
 
 def evaluate(

@@ -5,6 +5,7 @@ panel, and the template of the same name is what it looks like; ``page`` puts th
 A report is made from files alone: nothing here imports an engine or a model.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,7 @@ def write_report(
     max_responses: int | None = None,
     token_classes: Path | None = None,
     exports: bool = False,
+    warn: Callable[[str], object] = lambda warning: None,
 ) -> Path:
     """Write ``report.html`` into a run folder and return its path.
 
@@ -30,6 +32,8 @@ def write_report(
         token_classes: rules in TOML; those of ``token_classes.toml`` in this package unless told.
         exports: also write each figure as SVG, PDF and PNG to ``report/figures`` and each table as
             CSV to ``report/tables``.
+        warn: is told each warning that stands at the top of the page, such as of a run that is not
+            finished or a line that could not be read.
     """
     for library in ("jinja2", "matplotlib"):
         try:
@@ -38,11 +42,14 @@ def write_report(
             raise ImportError(
                 f"sightline report needs {library}: pip install 'sightline[report]'"
             ) from error
+    from . import formats
     from .drawing import save_drawings
     from .page import DEFAULT, SHOWN, render
     from .tables import write_tables
 
     page = render([run_dir, *others], max_responses or SHOWN, token_classes or DEFAULT)
+    for warning in page.warnings:
+        warn(formats.clean(warning))
     path = run_dir / "report.html"
     path.write_bytes(page.html.encode())
     if exports:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from .drawing import COLOURS, Drawing, drawing, inline_svg
@@ -112,6 +113,31 @@ def counts(
         return inline_svg(figure, name, description)
 
 
+def exceedance(
+    name: str, description: str, groups: Mapping[str, Sequence[float]], labels: tuple[str, str]
+) -> Drawing:
+    """For each group the share of its values above each place, both on log axes from 0.001."""
+    with drawing(5.2, 2.4) as figure:
+        axes = figure.subplots()
+        places = np.logspace(-3, 1, 120)
+        for (title, group), (colour, dashes) in zip(
+            groups.items(), cycle(len(groups)), strict=True
+        ):
+            if len(group):
+                above = len(group) - np.searchsorted(np.sort(group), places, side="right")
+                share = np.where(above > 0, above / len(group), np.nan)
+                axes.plot(places, share, color=colour, ls=dashes, lw=1.5, label=quiet(title))
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_minor_locator(NullLocator())
+            axis.set_major_formatter("{x:g}")
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.legend(frameon=False, fontsize=8, loc="lower left")
+        return inline_svg(figure, name, description)
+
+
 def density(
     name: str,
     description: str,
@@ -124,13 +150,18 @@ def density(
     with drawing(3.6, 3.1) as figure:
         axes = figure.subplots()
         for column, row in np.argwhere(found):
-            cell = axes.fill_between(
-                edges[column : column + 2],
-                *edges[row : row + 2],
+            left, bottom, right, top = map(
+                float, (edges[column], edges[row], edges[column + 1], edges[row + 1])
+            )
+            cell = Rectangle(
+                (left, bottom),
+                right - left,
+                top - bottom,
                 color=COLOURS["accent"],
                 alpha=0.2 + 0.8 * np.log1p(found[column, row]) / np.log1p(found.max()),
                 lw=0,
             )
+            axes.add_patch(cell)
             cell.set_gid(f"tip:{int(found[column, row])} tokens")
         axes.plot(edges[[0, -1]], edges[[0, -1]], color=COLOURS["ink"], ls="--", lw=0.8)
         log_axes(axes)

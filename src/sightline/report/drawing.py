@@ -57,11 +57,24 @@ FORMATS: dict[str, dict[Any, Any]] = {  # metadata left out: dates and versions 
 }
 
 
+NARROW = {3.0: 1.6, 3.6: None}  # inches on a phone, of figures up to such a width; others: PHONE
+PHONE = 3.4
+
+
 class Drawing(Markup):
-    """The SVG of a figure as the page takes it, with the figure for other formats."""
+    """The SVG of a figure as the page takes it, with the figure for other formats.
+
+    ``narrow`` is the same figure drawn anew for a phone, where the wide one would shrink until its
+    text cannot be read; empty where the wide one is narrow enough.
+    """
 
     name: str
     figure: Figure
+    narrow: Markup
+
+    def for_page(self) -> Markup:
+        """Both, of which the stylesheet shows one."""
+        return Markup(self) + self.narrow
 
 
 @contextmanager
@@ -82,6 +95,18 @@ def drawing(width: float, height: float) -> Iterator[Figure]:
 
 def inline_svg(figure: Figure, name: str, description: str) -> Drawing:
     """The figure as an SVG element that takes its colours, width and font from the page."""
+    width, height = figure.get_size_inches()
+    small = next((small for limit, small in NARROW.items() if width <= limit), PHONE)
+    drawn = Drawing(as_element(figure, name, description, "wide" if small else ""))
+    drawn.name, drawn.figure, drawn.narrow = name, figure, Markup("")
+    if small:
+        figure.set_size_inches(small, height)
+        drawn.narrow = as_element(figure, f"{name}-narrow", description, "narrow")
+        figure.set_size_inches(width, height)
+    return drawn
+
+
+def as_element(figure: Figure, name: str, description: str, kind: str) -> Markup:
     matplotlib.rcParams["svg.hashsalt"] = name  # ids differ between the figures of one page
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata=NOTHING)
@@ -95,10 +120,8 @@ def inline_svg(figure: Figure, name: str, description: str) -> Drawing:
     for colour, value in COLOURS.items():
         svg = svg.replace(value, f"var(--{colour})")
     label = f'<svg role="img" aria-label="{escape(description)}"'
-    svg = re.sub(r'^<svg (.*?)width="\S+" height="\S+"', rf"{label} \1", svg)
-    drawn = Drawing(svg)
-    drawn.name, drawn.figure = name, figure
-    return drawn
+    label += f' class="{kind}"' if kind else ""
+    return Markup(re.sub(r'^<svg (.*?)width="\S+" height="\S+"', rf"{label} \1", svg))
 
 
 def save_drawings(drawings: Iterable[Drawing], folder: Path) -> None:

@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from ..core.k3 import LARGEST as CLAMP  # nats; the papers' histograms end here (PGPO's Fig. 2a)
 from .drawing import COLOURS, Drawing, drawing, inline_svg
 from .formats import counted
 
-CLAMP = 10.0  # nats; PGPO's and VPPO's histograms end here (arXiv:2604.01840, Fig. 2a)
 BIN_EDGES = np.arange(51) / 5  # 0, 0.2, ... 10; a quotient, because 3 * 0.2 > 0.6
 
 

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -31,17 +31,41 @@ from .panels.trajectories import trajectories
 from .records import as_object
 from .runs import Run, read_run
 from .tables import Table
+from .unfinished import unfinished
 
 HERE = Path(__file__).parent
+SCORED = "no response has a dependency"
+LEFT_OUT = {  # what would fill a panel that is not there
+    "training": "The training curves are left out: metrics.jsonl is missing or holds no step.",
+    "responses": "The responses are left out: tokens.jsonl is missing or empty, so there are no "
+    "tokens to show.",
+    "distribution": f"The distribution is left out: {SCORED}.",
+    "trajectories": f"Right and wrong answers are left out: {SCORED}.",
+    "token_classes": f"The classes are left out: {SCORED}.",
+    "anchors": f"The anchor tokens are left out: {SCORED}.",
+    "position": "The place in the response is left out: it needs responses of two tokens with a "
+    "dependency.",
+    "attribution": "The parts of the image are left out: there is no attribution.jsonl, which "
+    "sightline score --attribute-top writes.",
+    "images_read": "Which image a token read is left out: no response has a view for each of "
+    "several images (named blind:image-0, blind:image-1, …).",
+    "control": "The controls are left out: no response has a view named control:same, "
+    "control:blank, control:other or control:seed-1, which sightline score --controls writes.",
+    "oracle": "The oracle labels are left out: no scored response has tokens labelled visual "
+    "beside others.",
+    "estimators": "Sampled against exact KL is left out: no view has both log_ratio and kl, which "
+    "sightline score --exact-kl writes.",
+}
 
 
 @dataclass(frozen=True)
 class Page:
-    """A report as HTML, and the figures and tables that go into files of their own."""
+    """A report as HTML, its figures and tables for files of their own, and its warnings."""
 
     html: str
     drawings: list[Drawing]
     tables: list[Table]
+    warnings: list[str]
 
 
 def render(folders: Sequence[Path], shown: int = SHOWN, rules: Path = DEFAULT) -> Page:
@@ -71,6 +95,7 @@ def render(folders: Sequence[Path], shown: int = SHOWN, rules: Path = DEFAULT) -
         "oracle": oracle(run),
         "estimators": estimators(run),
     }
+    warnings = problems(runs) + control_problems(run, controls)
     script = (HERE / "report.js").read_text(encoding="utf-8")
     html = (
         environment()
@@ -79,7 +104,9 @@ def render(folders: Sequence[Path], shown: int = SHOWN, rules: Path = DEFAULT) -
             panels,
             run=run,
             about=run.about,
-            problems=problems(runs) + control_problems(run, controls),
+            problems=warnings,
+            filled=[name for name, panel in panels.items() if panel and name != "head"],
+            left_out=left_out(run, panels),
             script=Markup(script),  # our own file
             script_hash=Markup(policy_hash(script)),
             **totals(run),
@@ -90,13 +117,24 @@ def render(folders: Sequence[Path], shown: int = SHOWN, rules: Path = DEFAULT) -
         html,
         [piece for piece in found if isinstance(piece, Drawing)],
         [piece for piece in found if isinstance(piece, Table) and piece.rows],
+        warnings,
     )
 
 
+def left_out(run: Run, panels: Mapping[str, Any]) -> list[str]:
+    """Why a panel is not there, for each that this kind of run could have."""
+    return [
+        reason
+        for name, reason in LEFT_OUT.items()
+        if not panels[name] and (name != "training" or run.kind == "train")
+    ]
+
+
 def problems(runs: Sequence[Run]) -> list[str]:
-    """What could not be read, with the name of the run where there are several."""
-    several = len(runs) > 1
-    return [f"{run.name}: {p}" if several else p for run in runs for p in run.problems]
+    """Which runs are not finished, and what could not be read; by name where there are several."""
+    found = [(run, problem) for run in runs if (problem := unfinished(run))]
+    found += [(run, problem) for run in runs for problem in run.problems]
+    return [f"{run.name}: {text}" if len(runs) > 1 else text for run, text in found]
 
 
 def totals(run: Run) -> dict[str, Any]:
@@ -130,6 +168,13 @@ def policy_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
+def printed(value: Any) -> Any:
+    """What the template prints: drawings for both widths of the page, text without what harms."""
+    if isinstance(value, Drawing):
+        return value.for_page()
+    return value if isinstance(value, Markup) else formats.clean(str(value))
+
+
 @cache
 def environment() -> Environment:
     """Jinja with autoescape on everything; all that the template prints goes through ``clean``."""
@@ -137,7 +182,7 @@ def environment() -> Environment:
         loader=FileSystemLoader(HERE),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: value if isinstance(value, Markup) else formats.clean(str(value)),
+        finalize=printed,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from ..right_and_wrong import is_right
+
 CONTROL = "control:"  # begins the names of views that test the measure, not the response
 LARGEST = 1e100  # no measurement is larger, and sums of such numbers stay finite
 Column = list[float | None]  # one value per token; None where there is no finite number
@@ -52,10 +54,8 @@ class Response:
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer was judged right: by the reason, else by a positive reward."""
-        if self.reward_reason:
-            return self.reward_reason == "matched"
-        return None if self.reward is None else self.reward > 0
+        """Whether the answer was judged right."""
+        return is_right(self.reward, self.reward_reason)
 
     @property
     def finite_dependency(self) -> list[float]:

@@ -6,9 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .records import Response, as_object, number, read_lines, read_object, read_response
+from .records import (
+    Response,
+    as_object,
+    as_text,
+    number,
+    read_lines,
+    read_object,
+    read_response,
+)
 
-FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl", "samples.jsonl"
+PARTIAL = "tokens.partial.jsonl"  # what is scored of a run that is not finished, in any order
+FILES = "run.json", "result.json", "metrics.jsonl", "tokens.jsonl", "samples.jsonl", PARTIAL
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,12 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.resolve().name
+
+    @property
+    def kind(self) -> str:
+        """``score``, ``eval`` or ``train``."""
+        known = "eval" if "protocol" in self.about else "train"
+        return as_text(self.about.get("kind")) or known
 
     @property
     def algorithm(self) -> Mapping[str, Any]:
@@ -64,13 +79,12 @@ def read_run(folder: Path) -> Run:
         raise FileNotFoundError(f"{folder} is no run folder: it has none of {', '.join(FILES)}")
     problems: list[str] = []
     about, result = (read_object(file, problems) for file in files[:2])
-    metrics, records, samples = (read_lines(file, problems) for file in files[2:])
+    metrics, records, samples = (read_lines(file, problems) for file in files[2:5])
+    found = records or samples  # samples are those of an evaluation
+    if not found:
+        partial = read_lines(folder / PARTIAL, problems)
+        found = sorted(partial, key=lambda record: number(record.get("place")) or 0.0)
+    attribution = read_lines(folder / "attribution.jsonl", problems)
     return Run(
-        folder,
-        about,
-        result,
-        metrics,
-        [read_response(record) for record in records or samples],  # samples of an evaluation
-        read_lines(folder / "attribution.jsonl", problems),
-        problems,
+        folder, about, result, metrics, list(map(read_response, found)), attribution, problems
     )

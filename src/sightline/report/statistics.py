@@ -9,19 +9,17 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .figures import CLAMP
+from ..core.k3 import k3
+from ..right_and_wrong import FEWEST
 
 DRAWS = 1000  # of a bootstrap
 Floats = NDArray[np.float64]
 
 
 def sampled_kl(log_ratio: Sequence[float | None]) -> list[float | None]:
-    """``min(exp(x) - x - 1, CLAMP)`` in nats, as dependency is (Schulman's k3, never below 0)."""
-    return [
-        # exp(20) is far above the clamp
-        None if x is None else min(float(np.expm1(min(x, 20.0)) - min(x, 20.0)), CLAMP)
-        for x in log_ratio
-    ]
+    """Sampled KL of each token in nats, as dependency is; None where there is no log-ratio."""
+    known = np.array([np.nan if x is None else x for x in log_ratio], dtype=float)
+    return [None if np.isnan(value) else value for value in k3(known, np.expm1).tolist()]
 
 
 def ranks(values: ArrayLike) -> Floats:
@@ -53,13 +51,6 @@ def area_of_places(
     return float((ones * (np.cumsum(others) - others / 2)).sum() / pairs) if pairs else None
 
 
-def cliffs_delta(ones: ArrayLike, others: ArrayLike) -> float | None:
-    """P(one > other) - P(one < other), from -1 to 1; None if either group is empty."""
-    values = [np.asarray(group, dtype=float) for group in (ones, others)]
-    area = auroc(np.concatenate(values), np.repeat([True, False], [len(v) for v in values]))
-    return None if area is None else 2 * area - 1
-
-
 def spearman(ones: ArrayLike, others: ArrayLike) -> float | None:
     """Rank correlation; None where either side does not vary."""
     left, right = ranks(ones), ranks(others)
@@ -89,10 +80,10 @@ def bootstrap(
 ) -> tuple[float | None, float | None]:
     """95 % interval of ``statistic``, a function of how often each of ``count`` units counts.
 
-    Draws where it does not apply (None) are left out; None twice if fewer than two units are
-    there or if it applies to fewer than half of the draws.
+    Draws where it does not apply (None) are left out; None twice if fewer than ``FEWEST`` units
+    are there or if it applies to fewer than half of the draws.
     """
-    if count < 2:
+    if count < FEWEST:
         return None, None
     values = [statistic(weights) for weights in drawn(count)[:draws]]
     known = [value for value in values if value is not None]
@@ -103,11 +94,25 @@ def bootstrap(
 
 
 def mean_interval(sums: ArrayLike, counts: ArrayLike) -> tuple[float | None, float | None]:
-    """95 % interval of ``sums.sum() / counts.sum()``, whose units are responses."""
+    """95 % interval of ``sums.sum() / counts.sum()``, whose units are responses.
+
+    None twice if fewer than ``FEWEST`` of them have a count.
+    """
     total, number = np.asarray(sums, dtype=float), np.asarray(counts, dtype=float)
     used = number > 0
-    if used.sum() < 2:
+    if used.sum() < FEWEST:
         return None, None
     weights = drawn(int(used.sum()))
     low, high = np.percentile(weights @ total[used] / (weights @ number[used]), [2.5, 97.5])
     return float(low), float(high)
+
+
+def wilson(labels: ArrayLike) -> tuple[float | None, float | None]:
+    """Wilson's 95 % interval of the share of true ones; None twice for fewer than ``FEWEST``."""
+    known = np.asarray(labels, dtype=float)
+    if len(known) < FEWEST:
+        return None, None
+    n, share, z = len(known), float(known.mean()), 1.959964
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    return max(0.0, centre - half), min(1.0, centre + half)

@@ -11,9 +11,10 @@ out whose accuracy could not be computed. DAPO's soft overlong punishment is
 """
 
 from .easyr1 import easyr1_accuracy, easyr1_format
-from .extraction import EXTRACTORS, Extractor, boxed
+from .extraction import EXTRACTORS, Extractor, boxed, gold_answer
 from .formats import THINK_BOXED, exact_answer, text_of, think_format
-from .golds import read_answer, same_answer
+from .golds import same_answer
+from .kinds import read_answer
 from .normalisation import normalise
 from .supervised import Mixed, Supervised, supervised
 from .verdict import REWARDS, Verdict, Verifier, accuracy, verify
@@ -35,6 +36,7 @@ __all__ = [
     "easyr1_accuracy",
     "easyr1_format",
     "exact_answer",
+    "gold_answer",
     "normalise",
     "read_answer",
     "same_answer",

@@ -1,4 +1,7 @@
-"""Response → the answer in it. Each way has a name and a version, for the record of a run."""
+"""Response → the answer in it, each way with a name and a version for the record of a run.
+
+Golds that have words around their answer are read here too.
+"""
 
 import re
 from collections.abc import Callable
@@ -62,6 +65,14 @@ def choice_letter(text: str) -> str | None:
     line = text.rstrip().rpartition("\n")[2].strip("*_ \t")
     found = LETTER_LINE.fullmatch(line) if len(line) <= 200 else None
     return found["letter"].upper() if found else None
+
+
+def gold_answer(gold: str) -> str:
+    """The answer in a gold: in its answer tags, behind its last `####`, or all of it."""
+    inside = tagged(gold)
+    if inside is None:
+        inside = gold.rpartition("####")[2].strip()
+    return inside or gold
 
 
 EXTRACTORS = {

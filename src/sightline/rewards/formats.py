@@ -1,6 +1,6 @@
 """What a response looks like: the prompt that asks for a format, and rewards for keeping to it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .extraction import boxed
@@ -53,8 +53,46 @@ def _thinks_and_boxes(text: str) -> bool:
     )
 
 
-def text_of(completion: str | Sequence[dict]) -> str:
-    """The text of a completion, plain or as the chat messages TRL hands to rewards."""
+def text_of(completion: Any) -> str:
+    """The text of a completion, plain or as the chat messages TRL hands to rewards.
+
+    A message without content, as one that only calls a tool, has no text, and neither have parts
+    of a message that are no text.
+
+    Raises:
+        ValueError: it is neither, naming what was found.
+    """
     if isinstance(completion, str):
         return completion
-    return "".join(message["content"] for message in completion)
+    if not isinstance(completion, Sequence):
+        raise ValueError(f"a completion must be text or chat messages, got {_kind(completion)}")
+    return "".join(map(_content, completion))
+
+
+def _content(message: Any) -> str:
+    if not isinstance(message, Mapping):
+        raise ValueError(f"a completion's messages must be mappings, got {_kind(message)}")
+    content = message.get("content")
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, Sequence):
+        raise ValueError(f"a message's content must be text or parts, got {_kind(content)}")
+    return "".join(map(_part, content))
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Mapping):
+        raise ValueError(f"a part of a message must be a mapping, got {_kind(part)}")
+    if part.get("type", "text") != "text":  # a picture, say
+        return ""
+    if not isinstance(part.get("text"), str):
+        raise ValueError(f"a text part of a message must hold text, got {_kind(part.get('text'))}")
+    return part["text"]
+
+
+def _kind(value: Any) -> str:
+    return f"{type(value).__name__}: {str(value)[:80]!r}"

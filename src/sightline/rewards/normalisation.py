@@ -37,6 +37,8 @@ ROOT = re.compile(r"√\s*(?:\(([^()√]*)\)|(\d+|[A-Za-z]))")
 STYLE = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|mbox|operatorname|rm|bf)\*?"
 STYLED = re.compile(STYLE + r"\s*\{([^{}]*)\}")
 THOUSANDS = re.compile(r"(?<=\d)(?:\{,\}|,?\\[,!])(?=\d{3}(?!\d))")
+# digits in threes; `1 200/300` is a mixed number
+SPACED = re.compile(r"(?<![\w.,^/})\]])\d{1,3}(?: \d{3})+(?![\d/]| ?(?:/|\\frac))")
 REPLACED = [
     (re.compile(r"\\(?:left|right|bigl?|bigr?|Bigl?|Bigr?|displaystyle|limits)(?![A-Za-z])"), ""),
     (re.compile(r"\\[,;:!> ]|~|\\(?:quad|qquad|enspace|thinspace)(?![A-Za-z])"), " "),
@@ -56,6 +58,7 @@ REPLACED = [
     (re.compile(r"\s+\}"), "}"),
     (re.compile(r"\s+"), " "),
 ]
+LEADING_EQUALS = re.compile(r"^=\s*(?=[^\s=<>])")  # `= 12`; an arrow stays
 WRAPPERS = [("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"), ("**", "**"), ("`", "`")]
 
 
@@ -77,7 +80,8 @@ def normalise(text: str) -> str:
         text = STYLED.sub(r" \1 ", text)
     for pattern, new in REPLACED:
         text = pattern.sub(new, text)
-    return _unwrapped(text)
+    text = SPACED.sub(lambda found: found[0].replace(" ", ""), text)
+    return LEADING_EQUALS.sub("", _unwrapped(text))
 
 
 def squeezed(text: str) -> str:

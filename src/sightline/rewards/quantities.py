@@ -218,6 +218,8 @@ def _unit(text: str) -> tuple[str, Fraction] | None:
     """Dimension and factor of a unit, known or not; None if a text is none."""
     spaced, text = text[0] == " ", text.strip()
     low = text.lower()
+    if text in CURRENCIES:
+        return CURRENCIES[text], Fraction(1)
     if low in NO_UNIT or low in ("square units", "sq units", "cubic units"):
         return "", Fraction(1)
     found = UNIT.fullmatch(text)

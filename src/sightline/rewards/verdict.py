@@ -4,7 +4,7 @@ import importlib.util
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -12,13 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .extraction import EXTRACTORS
+from .extraction import EXTRACTORS, gold_answer
 from .formats import text_of
-from .golds import same_answer, without_unit
+from .golds import for_algebra, same_answer
+from .kinds import Expression, read_answer
 from .normalisation import LONGEST, normalise
 from .workers import Outcome, Workers
 
-GOLDS_VERSION = 1  # of what counts as the same answer; goes up when a verdict changes
+GOLDS_VERSION = 2  # of what counts as the same answer; goes up when a verdict changes
 logger = logging.getLogger(__name__)
 
 
@@ -116,6 +117,17 @@ class Verifier:
         self.counts.update(verdicts)
         return verdicts
 
+    def start(self, golds: Iterable[str]) -> bool:
+        """Begin to start math-verify, which takes seconds, if one of `golds` is left to it.
+
+        Returns:
+            Whether it has begun.
+        """
+        begun = importlib.util.find_spec("math_verify") is not None and any(map(_is_open, golds))
+        if begun:
+            math_verify_workers(self.deadline, self.workers).start()
+        return begun
+
     def description(self) -> dict[str, Any]:
         """What decides its verdicts, for the record of a run."""
         extractor = EXTRACTORS[self.extractor]
@@ -156,7 +168,7 @@ def log(
 def _decide(answer: str | None, gold: str) -> Verdict | tuple[str, str]:
     """A verdict, or gold and answer for math-verify."""
     try:
-        gold = normalise(gold)
+        gold = normalise(gold_answer(gold))
     except ValueError:
         gold = ""
     if not gold:
@@ -170,8 +182,16 @@ def _decide(answer: str | None, gold: str) -> Verdict | tuple[str, str]:
         return Verdict.UNPARSEABLE
     same = same_answer(gold, answer) if answer else False
     if same is None:
-        return without_unit(gold), without_unit(answer)
+        return for_algebra(gold, answer)
     return Verdict.MATCHED if same else Verdict.DIFFERENT
+
+
+def _is_open(gold: str) -> bool:
+    """Whether exact code cannot read a gold, so that math-verify has to compare it."""
+    try:
+        return isinstance(read_answer(normalise(gold_answer(gold))), Expression)
+    except ValueError:  # longer than any
+        return False
 
 
 def _verdict_of(outcome: Outcome) -> Verdict:

@@ -3,6 +3,14 @@
 from .callbacks import show_readable_progress
 from .dynamic_sampling import DynamicSampling
 from .guards import StopOnSignal
+from .resume import Whole, find_whole
 from .trainer import PerceptionGRPOTrainer
 
-__all__ = ["DynamicSampling", "PerceptionGRPOTrainer", "StopOnSignal", "show_readable_progress"]
+__all__ = [
+    "DynamicSampling",
+    "PerceptionGRPOTrainer",
+    "StopOnSignal",
+    "Whole",
+    "find_whole",
+    "show_readable_progress",
+]

@@ -9,40 +9,50 @@ import torch
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
+from . import deepspeed
+
 
 class SkipNonFinite(TrainerCallback):
     """Skips a step whose gradient is not finite, before the optimizer moves.
 
-    Weights and optimizer then stay as they are, bit for bit; the learning rate goes on.
+    Weights and optimizer then stay as they are, bit for bit; the learning rate goes on, but for
+    DeepSpeed's, which waits.
 
     Args:
-        trainer: its `strange_rows` are named.
+        trainer: its `strange_rows` are named, and its `skipped_in_a_row` counts, as it is saved
+            with a checkpoint.
         patience: steps skipped in a row at which to give up.
     """
 
     def __init__(self, trainer: Any, patience: int = 3):
-        self.trainer, self.patience, self.in_a_row = trainer, patience, 0
+        self.trainer, self.patience = trainer, patience
 
     def on_pre_optimizer_step(
         self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any
     ) -> None:
-        gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
         # Every process sees the same norm, and so decides the same.
-        if (norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite():
-            self.in_a_row = 0
+        if self._is_finite(model):
+            self.trainer.skipped_in_a_row = 0
             return
-        self.in_a_row += 1
+        self.trainer.skipped_in_a_row += 1
+        count = self.trainer.skipped_in_a_row
         rows = ", ".join(sorted(set(self.trainer.strange_rows))) or "none found on this process"
         self.trainer.strange_rows.clear()
         where = f"step {state.global_step + 1}: the gradient is not finite; rows at fault: {rows}"
-        if self.in_a_row >= self.patience:
+        if count >= self.patience:
             raise FloatingPointError(
-                f"{where}. Stopped after {self.in_a_row} such steps in a row; checkpoints before "
+                f"{where}. Stopped after {count} such steps in a row; checkpoints before "
                 "them are whole"
             )
         warnings.warn(f"{where}. The step is skipped", stacklevel=2)
         _drop_gradients(model)
+
+    def _is_finite(self, model: torch.nn.Module) -> bool:
+        if deepspeed.is_used(self.trainer):
+            return not deepspeed.took_no_step(self.trainer)
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        return bool((norm.full_tensor() if isinstance(norm, DTensor) else norm).isfinite())
 
 
 class SkipShort(TrainerCallback):

@@ -8,10 +8,13 @@ and needed for that is here and, for all else, in `seam`.
 import json
 import pickle
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback, TrainerState
@@ -20,9 +23,45 @@ from trl import GRPOTrainer
 
 from ... import checkpoints
 from ...records import keep_lines, write_json
+from . import deepspeed
 from .seam import is_sharded, period
 
 SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A checkpoint whose files `find_whole` found to be as they were written."""
+
+    folder: Path
+
+
+def find_whole(run: Path, asked: Path | str | Literal[True]) -> Whole:
+    """The checkpoint `asked` for, or with True the newest of `run` that is whole.
+
+    Its files are read by the main process alone, once, and the others are told.
+
+    Raises:
+        ValueError: it is damaged, or there is none of that name.
+        FileNotFoundError: none of the run is whole.
+    """
+    told: list[Any] = [None]
+    if PartialState().is_main_process:
+        try:
+            told = [checkpoints.newest_whole(run) if asked is True else _undamaged(Path(asked))]
+        except (OSError, ValueError) as error:  # raised by all, who would wait for one another
+            told = [error]
+    (found,) = broadcast_object_list(told)
+    if isinstance(found, Exception):
+        raise found
+    return Whole(found)
+
+
+def _undamaged(chosen: Path) -> Path:
+    if wrong := checkpoints.damage(chosen):
+        others = ", ".join(f.name for f in checkpoints.all_of(chosen.parent)) or "none"
+        raise ValueError(f"cannot resume: {wrong}; in {chosen.parent} there are: {others}")
+    return chosen
 
 
 class ResumableGRPOTrainer(GRPOTrainer):
@@ -37,25 +76,20 @@ class ResumableGRPOTrainer(GRPOTrainer):
     _draft: Path | None = None  # where a checkpoint is being written
     _epochs_done = 0  # before the checkpoint that is resumed
     _refills = 0  # prompts that dynamic sampling has drawn beyond the order of the data
+    skipped_in_a_row = 0  # steps, up to the last, whose gradient was not finite
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Train, from the start or from a checkpoint.
 
         Args:
-            resume_from_checkpoint: a checkpoint, or True for the newest of the run that is whole.
-                A damaged one is never loaded, nor one of other settings; from the last of a
-                finished run nothing is trained.
+            resume_from_checkpoint: a checkpoint, or True for the newest of the run that is whole,
+                or what `find_whole` found. A damaged one is never loaded, nor one of other
+                settings; from the last of a finished run nothing is trained.
         """
-        chosen = None
-        if resume_from_checkpoint is True:
-            chosen = checkpoints.newest_whole(self.run_folder)
-        elif resume_from_checkpoint:
-            chosen = Path(resume_from_checkpoint)
-            if wrong := checkpoints.damage(chosen):
-                others = ", ".join(f.name for f in checkpoints.all_of(chosen.parent)) or "none"
-                raise ValueError(f"cannot resume: {wrong}; in {chosen.parent} there are: {others}")
-        if chosen is None:
+        if not resume_from_checkpoint:
             return super().train(None, *args, **kwargs)
+        found = resume_from_checkpoint
+        chosen = (found if isinstance(found, Whole) else find_whole(self.run_folder, found)).folder
         begun = json.loads((chosen / SETTINGS).read_text(encoding="utf-8"))
         checkpoints.refuse_changes(chosen, begun, self.settings())
         state = TrainerState.load_from_json(str(chosen / "trainer_state.json"))
@@ -69,7 +103,8 @@ class ResumableGRPOTrainer(GRPOTrainer):
         restore = _Restore(self, chosen)
         self.add_callback(restore)
         try:
-            return super().train(str(chosen), *args, **kwargs)
+            with deepspeed.reading_data_only(self):
+                return super().train(str(chosen), *args, **kwargs)
         except (pickle.UnpicklingError, SafetensorError) as error:
             raise ValueError(
                 f"cannot resume: a file of {chosen} is not the data it should be, and was not "
@@ -179,6 +214,7 @@ def _save_rollout(trainer: Any, folder: Path) -> None:
         "processes": trainer.accelerator.num_processes,
         "micro_step": trainer._step,
         "refills": trainer._refills,
+        "skipped_in_a_row": trainer.skipped_in_a_row,
         "rest": rest,
         "metrics": trainer._metrics["train"],
         "loss": trainer._tr_loss.item(),
@@ -205,6 +241,7 @@ def _restore_rollout(trainer: Any, folder: Path) -> None:
         index, name = key.split(".", 1)
         parts.setdefault(int(index), {})[name] = value
     trainer._step, trainer._refills = saved["micro_step"], saved["refills"]
+    trainer.skipped_in_a_row = saved["skipped_in_a_row"]
     trainer._buffered_inputs = [parts[index] for index in sorted(parts)] or None
     trainer._metrics["train"].update(saved["metrics"])
     trainer._tr_loss += saved["loss"]

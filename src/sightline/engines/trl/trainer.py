@@ -18,7 +18,7 @@ from ...records import append_lines, save_images, token_records
 from ...scoring import Scored, check_responses, pretrained, score_views
 from ...views import PixelView
 from ...weight_metrics import weight_metrics
-from . import seam, vllm
+from . import deepspeed, seam, support, vllm
 from .callbacks import Clock, MetricsFile
 from .dynamic_sampling import DynamicSampling, DynamicSamplingTrainer
 from .guards import SkipNonFinite, SkipShort
@@ -59,7 +59,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         train_dataset: Any = None,
         **kwargs: Any,
     ):
-        seam.check_methods()
+        support.check_methods()
         example = None
         if isinstance(train_dataset, Sequence):
             for row in train_dataset:
@@ -70,7 +70,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         super().__init__(*args, train_dataset=train_dataset, **kwargs)
         self.entropy_penalty, self.dynamic_sampling = entropy_penalty, dynamic_sampling
         self.check_dynamic_sampling()
-        seam.check_settings(self)
+        support.check_settings(self)
         self.algorithm = algorithm
         self.clock = Clock(self)
         banned = ban_picture_tokens(self)
@@ -151,31 +151,49 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         seen = torch.tensor([count > 0 for count in responses.num_images], device=self.model.device)
         seen &= responses.mask.any(1)  # empty where TRL masks what was truncated (T56)
         seen = seen if wanted is None else seen & wanted
-        dead = [name for name, score in scored.views.items() if not score.log_ratio.any()]
-        if seen.any() and dead:
-            raise ValueError(
-                f"dependency is 0 on every token at step {self.state.global_step} under the views "
-                f"{dead}: the image does not reach the model's log-probabilities"
-            )
         with self.clock.times("scoring"):
             weights = self._weights(responses, scored)
-        kept = {name: score.select(seen) for name, score in scored.views.items()}
-        metrics = weight_metrics(weights[seen], kept, responses.mask[seen])
         had_views = responses.num_images if self._scored else seen.tolist()
-        metrics["scoring/rows"] = float(sum(map(bool, had_views)))
         # TRL's own pass over the batch is spared where scoring hands over old log-probs
         extra = passes - (len(inputs) if self._scored else 0)
-        metrics["scoring/extra_forward_share"] = extra / (len(inputs) * self.num_iterations)
+        self._log_scoring(scored, weights, responses.mask & seen[:, None], had_views, extra)
         if self._logs_now():
-            metrics["dependency/noise_floor"] = scored.noise_floor
             self._record(inputs, responses, scored, weights, output["advantages"], seen)
-        seam.log(self, metrics)
         # a score that is not finite has made no weight: it fails the loss, and the step is skipped
         tables = (table for view in scored.views.values() for table in (view.log_ratio, view.kl))
         broken = seam.not_finite(responses.mask, *tables)
         advantages = output["advantages"].masked_fill(broken, float("nan"))
         output["advantages"] = spread(advantages, weights)
         return output
+
+    def _log_scoring(
+        self, scored: Scored, weights: Tensor, mask: Tensor, had_views: list, extra: int
+    ) -> None:
+        """Log what scoring found, over the rows of all processes; raise if no image had a part.
+
+        Args:
+            mask: True on the tokens that were scored under the views.
+            had_views: whether each row was, or how many images it has.
+            extra: passes over a response that plain GRPO would not have made.
+        """
+        scores, everything = seam.scores_of_all(self, scored.views), seam.of_all(self, mask.int())
+        dead = [name for name, score in scores.items() if not score.log_ratio.any()]
+        if everything.any() and dead:
+            raise ValueError(
+                f"dependency is 0 on every token at step {self.state.global_step} under the views "
+                f"{dead}: the image does not reach the model's log-probabilities"
+            )
+        metrics = weight_metrics(seam.of_all(self, weights), scores, everything.bool())
+        counts = torch.tensor([[sum(map(bool, had_views)), extra]], device=mask.device)
+        rows, passes = seam.of_all(self, counts).sum(0).tolist()
+        metrics["scoring/rows"] = float(rows)
+        metrics["scoring/extra_forward_share"] = passes / (len(everything) * self.num_iterations)
+        if self._logs_now():
+            floors = seam.of_all(self, torch.tensor([[scored.noise_floor]], device=mask.device))
+            # NaN where a process had no row to score again
+            measured = floors[floors.isfinite()]
+            metrics["dependency/noise_floor"] = max(measured.tolist(), default=float("nan"))
+        seam.log(self, metrics)
 
     def _get_per_token_logps_and_entropies(
         self, model: Any, input_ids: Tensor, attention_mask: Tensor, *args: Any, **kwargs: Any
@@ -226,11 +244,11 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
                 stacklevel=2,
             )
         if without and self.accelerator.num_processes > 1:
-            if seam.is_sharded(self):
+            if seam.is_sharded(self) or deepspeed.is_used(self):
                 raise ValueError(
-                    f"row {without[0].get('id', '?')!r} has no image, and processes that share a "
-                    "sharded model must all run the vision tower: train without FSDP, or on rows "
-                    "with images"
+                    f"row {without[0].get('id', '?')!r} has no image, and processes that share "
+                    "what is sharded must all run the vision tower: train without FSDP and "
+                    "DeepSpeed, or on rows with images"
                 )
             if not self.args.ddp_find_unused_parameters:
                 raise ValueError(

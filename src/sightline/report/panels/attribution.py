@@ -74,7 +74,8 @@ def read_attribution(record: Mapping[str, Any]) -> dict[str, Any] | str:
         if len(change) != height or any(len(line) != width for line in change):
             return f"the change of a token is not {height} x {width}"
         text, index = as_text(token.get("text")), number(token.get("index"))
-        tokens.append({"index": index, "text": text, "change": change})
+        equal = len(as_list(token.get("strongest")))
+        tokens.append({"index": index, "text": text, "change": change, "equal": equal})
     if not tokens:
         return "no tokens"
     return {
@@ -121,6 +122,7 @@ def overlay(run: Run, response: Response, read: Mapping[str, Any]) -> dict[str, 
                 "text": token["text"],
                 "index": token["index"],
                 "peak": peak(token["change"]),
+                "equal": token["equal"],
                 "cells": cells(token["change"], read["grid"], floor, largest),
             }
             for token in chosen

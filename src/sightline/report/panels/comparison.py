@@ -9,6 +9,7 @@ from ..records import number
 from ..runs import Run
 from ..tables import Table
 from .head import interval
+from .side_by_side import side_by_side
 from .training import METRICS, finite_points
 
 COLLAPSE = {  # the metric, which way is bad, and how far from its first tenth to its last
@@ -45,13 +46,16 @@ def comparison(runs: Sequence[Run]) -> dict[str, Any]:
                         (2.7, 1.55), legend=False)  # fmt: skip
             missing = [name for name, (steps, _) in series.items() if not steps]
             figures.append({"title": title, "svg": svg, "missing": missing})
+    problem = tokenizer_problem(runs, names)
     rows = [(name, *numbers(run)) for name, run in zip(names, runs, strict=True)]
     header = ["run", "algorithm", "seed", "responses", "accuracy_after", "low", "high",
               "mean_dependency", "signs_of_collapse"]  # fmt: skip
     return {
         "figures": figures,
         "rows": rows,
-        "tokenizers": tokenizer_problem(runs, names),
+        "tokenizers": problem,
+        "trained": any(run.kind == "train" for run in runs),
+        "scores": side_by_side(runs, names, words=bool(problem)),
         "table": Table("comparison", header, [(*row[:-1], "; ".join(row[-1])) for row in rows]),
     }
 
@@ -101,6 +105,7 @@ def tokenizer_problem(runs: Sequence[Run], names: Sequence[str]) -> str:
         if differ or (None not in stated and stated[0] != stated[1]):
             return (
                 f"{names[0]} and {name} split text into different tokens. Numbers per token "
-                "(dependency, entropy, length) are not on one scale; compare accuracy and reward."
+                "(dependency, entropy, length) are not on one scale; dependency is compared per "
+                "word here."
             )
     return ""

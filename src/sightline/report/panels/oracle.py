@@ -9,7 +9,7 @@ import numpy as np
 from ..charts import lines
 from ..records import Response
 from ..runs import Run
-from ..statistics import area_of_places, auroc, bootstrap, precision_at
+from ..statistics import area_of_places, auroc, bootstrap, precision_at, wilson
 from ..tables import Table
 
 PERCENTS = 5, 10, 20, 40
@@ -84,14 +84,6 @@ def calibration(scores: np.ndarray, labels: np.ndarray) -> list[tuple[Any, ...]]
             top = None if high == np.inf else high
             rows.append((low, top, len(inside), float(inside.mean()), *wilson(inside)))
     return rows
-
-
-def wilson(labels: np.ndarray) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    n, share, z = len(labels), float(labels.mean()), 1.959964
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def by_step(responses: Sequence[Response]) -> list[tuple[float, float, float]]:

@@ -30,6 +30,7 @@ def position(run: Run) -> dict[str, Any]:
     ]
     places = [100 * (part + 0.5) / PARTS for part in filled]
     return {
+        "banded": any(low is not None for _, low, _ in values),
         "figure": lines(
             "position",
             "Mean dependency by place in the response",

@@ -1,30 +1,30 @@
 """The responses token by token: which are shown, and how each is drawn."""
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import groupby
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from .. import formats
+from .. import tokens
 from ..records import Column, Response
 from ..runs import Run
 from ..tables import Table
 from ..thumbnails import SIDE, Thumbnail, thumbnail
 
 SHOWN, CHOICE = 1_000, 12  # responses in the page, and those of them that are not folded
+BATCH = 20  # cards that the browser leaves out together while they are out of sight
 FOLD, CUT = 400, 4_000  # tokens of one response before the rest folds, and before it is left out
 RICH = 20_000  # tokens of a page whose every value is in it for readers without scripts
 MANY, SMALL = 100, 144  # responses from which on pictures are smaller, and their longest side
-TINT_RANGE = 0.01, 10.0  # nats; fixed, so that the colours of two reports mean the same
-LEVELS = 15  # of tint: five for each factor of ten
-REMOVED = {"blind": "image removed"}  # views that leave no picture to show
+REMOVED = {"blind", "text-only"}  # views that leave no picture to show
 
 
 def responses_panel(run: Run, count: int) -> dict[str, Any]:
     """The cards by verdict: a choice first, the rest folded; and what the scripts need."""
+    if not run.responses:
+        return {}
     chosen = choose(run.responses, count)
     taken = [response for group in chosen.values() for response in group]
     rich = sum(min(len(r.tokens), CUT) for r in taken) <= RICH
@@ -34,6 +34,7 @@ def responses_panel(run: Run, count: int) -> dict[str, Any]:
     def picture(name: str) -> Thumbnail:
         return thumbnail(run.folder, name, side)
 
+    views = dict.fromkeys(name for response in taken for name in response.view_names)
     modes = list(dict.fromkeys(name for response in taken for name in columns_of(response)))
     first = choose(taken, CHOICE)
     groups = {}
@@ -48,12 +49,19 @@ def responses_panel(run: Run, count: int) -> dict[str, Any]:
     return {
         "groups": groups,
         "count": len(taken),
+        "batch": BATCH,
         "rich": rich,
         "threshold": run.gate[0],
+        "removed": [name for name in views if name in REMOVED],
+        "no_picture": [name for name in views if name not in REMOVED and not pictured(taken, name)],
         "labelled": any(r.labels for r in run.responses),
         "modes": modes,
         "table": tokens_table(run),
     }
+
+
+def pictured(responses: Sequence[Response], view: str) -> bool:
+    return any(response.view_images.get(view) for response in responses)
 
 
 def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[Response]]:
@@ -123,7 +131,7 @@ def card(
     columns = columns_of(response)
     shown = response.tokens[:CUT]
     dependency: Column = response.dependency or [None] * len(response.tokens)
-    above = above_threshold(dependency, *gate)
+    above = tokens.above_threshold(dependency, *gate)
     rows = [
         {
             "text": text,
@@ -133,93 +141,44 @@ def card(
         }
         for index, text in enumerate(shown)
     ]
-    spans = [
-        token_span(row, dependency[index], list(columns) if rich else [])
-        for index, row in enumerate(rows)
-    ]
+    texts = [tokens.shown(text) for text in shown]
+    names = [tokens.classes(row, dependency[index]) for index, row in enumerate(rows)]
+    titles = [tokens.token_title(row, list(columns)) for row in rows] if rich else []
+
+    def part(start: int, end: int) -> dict[str, Any]:
+        place = slice(start, end)
+        drawn = (
+            Markup("").join(tokens.spans(texts[place], names[place], titles[place]))
+            if rich
+            else tokens.runs(texts[place], names[place])
+        )
+        return {
+            "drawn": drawn,
+            "lengths": tokens.lengths(texts[place]),
+            "marks": tokens.marks(rows[place]),
+        }
+
     return {
         "response": response,
         "pictures": [picture(name) for name in response.images],
         "views": [
-            (name, REMOVED.get(name, ""), [picture(i) for i in response.view_images.get(name, ())])
-            for name in response.view_names
+            (name, [picture(image) for image in images])
+            for name, images in response.view_images.items()
+            if images
         ],
         "columns": list(columns),
         "data": {
-            modes.index(name): ",".join(map(compact, column[:CUT]))
+            modes.index(name): ",".join(map(tokens.compact, column[:CUT]))
             for name, column in columns.items()
             if column
         },
         "rows": rows if rich else [],
         "count": len(shown),
-        "head": Markup("").join(spans[:FOLD]),
-        "rest": Markup("").join(spans[FOLD:]),
+        "head": part(0, FOLD),
+        "rest": part(FOLD, CUT),
         "folded": max(0, len(shown) - FOLD),
         "left_out": max(0, len(response.tokens) - CUT),
     }
-
-
-def token_span(row: dict[str, Any], dependency: float | None, columns: list[str]) -> Markup:
-    """One token as ``<i>``: its level of tint and its marks as classes, its values as title."""
-    text = row["text"]
-    core = text.lstrip(" ") or text
-    space = text[: len(text) - len(core)]  # left untinted, so that it reads as prose
-    level = tint_level(dependency)
-    classes = [f"t{level}"] if level else []
-    classes += ["above"] if row["above"] else []
-    classes += ["visual"] if row["label"] == "visual" else []
-    title = token_title(row, columns) if columns else ""
-    attributes = f' class="{" ".join(classes)}"' if classes else ""
-    attributes += f' title="{escape(formats.clean(title))}"' if title else ""
-    shown = formats.shorten(core.replace("\n", "↵\n"), 200)
-    return Markup(f"{space}<i{attributes}>{escape(formats.clean(shown))}</i>")  # all escaped
-
-
-def token_title(row: dict[str, Any], columns: list[str]) -> str:
-    parts = [formats.visible(formats.shorten(row["text"], 40))]
-    parts += [
-        f"{formats.shorten(name, 40)} {formats.plain(value)}"
-        for name, value in zip(columns, row["values"], strict=True)
-    ]
-    parts += [f"label {formats.shorten(row['label'], 40)}"] if row["label"] else []
-    parts += ["above threshold"] if row["above"] else []
-    return " · ".join(parts)
-
-
-def compact(value: float | None) -> str:
-    """A number in few letters: ``.051``; nothing for None, and 0 below what any tint shows."""
-    if value is None:
-        return ""
-    if abs(value) < 5e-5:
-        return "0"
-    text = f"{value:.3g}"
-    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
-
-
-def tint_level(dependency: float | None) -> int:
-    """The tint as one of ``LEVELS`` classes of the stylesheet; 0 is no tint."""
-    return round(LEVELS * (tint(dependency) or 0.0))
-
-
-def tint(dependency: float | None) -> float | None:
-    """Where a dependency lies on the log colour scale, from 0 (no tint) to 1; None if n/a."""
-    if dependency is None:
-        return None
-    low, high = TINT_RANGE
-    return math.log(min(max(dependency, low), high) / low) / math.log(high / low)
-
-
-def above_threshold(dependency: Column, threshold: float, min_range: float = 1e-6) -> list[bool]:
-    """PGPO's gate: ``(s - min s) / (max s - min s) >= threshold``, ``s = log(1 + dependency)``.
-
-    PGPO (arXiv:2604.01840), eqs. 4-6. No token passes in a response whose ``s`` are all equal.
-    """
-    scores = [None if value is None else math.log1p(max(value, 0.0)) for value in dependency]
-    known = [score for score in scores if score is not None]
-    low, high = min(known, default=0.0), max(known, default=0.0)
-    if high - low <= min_range:
-        return [False] * len(scores)
-    return [score is not None and (score - low) / (high - low) >= threshold for score in scores]
 
 
 def tokens_table(run: Run) -> Table:

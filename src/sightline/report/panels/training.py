@@ -27,7 +27,10 @@ METRICS = {
 
 
 def training(run: Run) -> dict[str, Any]:
-    """One small figure for each metric that was logged, and the names of those that were not."""
+    """One small figure for each metric that was logged, and the names of those that were not.
+
+    Empty if none was.
+    """
     figures = []
     for key, title in METRICS.items():
         logged = [record for record in run.metrics if key in record]
@@ -51,13 +54,17 @@ def training(run: Run) -> dict[str, Any]:
             missing.setdefault(title, key)
     rows = [[r.get("step"), *(number(r.get(key)) for key in keys)] for r in run.metrics]
     table = Table("training", ["step", *keys], rows)
-    return {
-        "figures": figures,
-        "missing": list(missing.values()),
-        "keys": keys,
-        "rows": rows,
-        "table": table,
-    }
+    return (
+        {}
+        if not figures
+        else {
+            "figures": figures,
+            "missing": list(missing.values()),
+            "keys": keys,
+            "rows": rows,
+            "table": table,
+        }
+    )
 
 
 def finite_points(run: Run, key: str) -> list[tuple[float, float]]:

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from ...right_and_wrong import FEWEST, effect_of
 from ..charts import counts
 from ..runs import Run
-from ..statistics import auroc, bootstrap, cliffs_delta
 from ..tables import Table
 
 
@@ -20,16 +20,8 @@ def trajectories(run: Run) -> dict[str, Any]:
     groups = {name: group for name, group in groups.items() if group}
     if not groups:
         return {}
-    judged = [(right, mean) for right, mean in means if right is not None]
-    right = np.array([verdict for verdict, _ in judged], dtype=bool)
-    values = np.array([mean for _, mean in judged], dtype=float)
-
-    def delta(weights: Any) -> float | None:
-        area = auroc(values, right, weights)
-        return None if area is None else 2 * area - 1
-
-    effect = cliffs_delta(values[right], values[~right])
-    low, high = bootstrap(delta, len(judged)) if effect is not None else (None, None)
+    effect = effect_of(groups.get("right", []), groups.get("wrong", []))
+    low, high = (effect and effect.interval) or (None, None)
     return {
         "figure": counts(
             "trajectories",
@@ -37,7 +29,8 @@ def trajectories(run: Run) -> dict[str, Any]:
             {f"{name}, n = {len(group)}": group for name, group in groups.items()},
             "mean dependency of a response, nats",
         ),
-        "delta": effect,
+        "delta": effect and effect.delta,
+        "fewest": FEWEST,
         "low": low,
         "high": high,
         "means": {name: (len(group), float(np.mean(group))) for name, group in groups.items()},

@@ -6,19 +6,25 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .attribution import attribution_record, choose_tokens, sweep_cost, sweep_image
-from .records import append_lines, keep_lines, read_lines
-from .score_request import ScoreRequest
+from ..records import append_lines, keep_lines, read_lines
+from .attribution import attribution_record, sweep_cost, sweep_image
+from .request import ScoreRequest
 from .scorer import Scorer
+from .token_rules import choose_tokens
 
 
 def attribute(
-    scorer: Scorer, records: Sequence[Mapping[str, Any]], path: Path, request: ScoreRequest
+    scorer: Scorer,
+    records: Sequence[Mapping[str, Any]],
+    path: Path,
+    request: ScoreRequest,
+    floor: float,
 ) -> None:
     """Write `attribution.jsonl`: a line per image of each response that has chosen tokens.
 
     Args:
         records: the lines of `tokens.jsonl`, in the order of the scorer's rows.
+        floor: the run's own noise floor, below which a sweep's own, from a few batches, may lie.
     """
     chosen = {}
     for place, record in enumerate(records):
@@ -51,6 +57,7 @@ def attribute(
                     temperature=request.temperature,
                     batch_size=request.batch_size,
                 )
+                sweep = sweep._replace(noise_floor=max(sweep.noise_floor, floor))
                 line = attribution_record(
                     record, image, sweep, request.attribute_fill, request.attribute_block, tokens
                 )

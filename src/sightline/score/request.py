@@ -4,9 +4,17 @@ import argparse
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from ..rewards import EXTRACTORS
+from .token_rules import check_rule
+
 FILLS = ("mean", "black")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 BAD_ROWS = ("error", "skip-and-list")
+# where files lie, and which of them are taken: nothing that a number hangs on
+PLACES = {
+    *("responses", "images", "columns", "output_dir"),
+    *("bad_rows", "max_pixels", "allow_outside_root"),
+}
 
 
 def _flag(default: Any, text: str) -> Any:
@@ -20,6 +28,8 @@ class ScoreRequest:
     model: str = _flag("", "tiny, a folder, or a model of the Hub")
     responses: str = _flag("", "JSONL, JSON, CSV or parquet with prompts, images and responses")
     images: str = _flag("", "folder of its image paths; by default that of the file")
+    columns: str = _flag("", "columns that are not known, as response=text,gold=label or JSON")
+    allow_outside_root: bool = _flag(False, "let image paths lead out of that folder")
     output_dir: str = _flag("", "run folder; a run of the same request in it goes on")
     views: str = _flag("blind", "such as blind,patches:probability=0.6,noise:std=0.2")
     controls: bool = _flag(False, "also score the views that say what the numbers are worth")
@@ -67,6 +77,13 @@ class ScoreRequest:
                 )
         if self.attribute and self.attribute_top:
             raise ValueError("--attribute-top is short for --attribute top:K: give one of them")
+        if self.extractor not in EXTRACTORS:
+            raise ValueError(
+                f"--extractor must be one of {', '.join(EXTRACTORS)}, got {self.extractor!r}"
+            )
+        if self.token_rule:
+            check_rule(self.token_rule)
+            self._check_least("batch_size", 2, " for --attribute")
         if self.extras and not self.exact_kl:
             raise ValueError("--extras needs --exact-kl: both come from one pass over the head")
 
@@ -77,15 +94,13 @@ class ScoreRequest:
 
     def decides(self) -> dict[str, Any]:
         """The part that decides the numbers: not where files lie."""
-        return {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in ("responses", "images", "output_dir", "bad_rows", "max_pixels")
-        }
+        return {name: value for name, value in asdict(self).items() if name not in PLACES}
 
-    def _check_least(self, name: str, least: int) -> None:
+    def _check_least(self, name: str, least: int, where: str = "") -> None:
         if getattr(self, name) < least:
-            raise ValueError(f"{flag(name)} must be at least {least}, got {getattr(self, name)}")
+            raise ValueError(
+                f"{flag(name)} must be at least {least}{where}, got {getattr(self, name)}"
+            )
 
 
 def flag(name: str) -> str:

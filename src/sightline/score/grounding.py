@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .algorithms import algorithm_class
-from .algorithms.base import ViewScores, checked_weights
-from .core import sampled_kl
-from .evaluate import bootstrap_interval
+from ..algorithms import algorithm_class
+from ..algorithms.base import ViewScores, checked_weights
+from ..core import sampled_kl
+from ..evaluate import bootstrap_interval
+from ..right_and_wrong import FEWEST, effect_of, is_right
 from .named_views import CONTROL
 
 
@@ -23,14 +23,14 @@ def summarise(records: Sequence[Mapping[str, Any]], noise_floor: float) -> dict[
     """
     scored = [record for record in records if "dependency" in record]
     means = [fmean(record["dependency"]) for record in scored]
-    rewards = [record.get("reward") for record in scored]
-    right = [
-        m for m, reward in zip(means, rewards, strict=True) if reward is not None and reward > 0
+    judged = [
+        is_right(record.get("reward"), record.get("reward_reason") or "") for record in scored
     ]
-    wrong = [
-        m for m, reward in zip(means, rewards, strict=True) if reward is not None and reward <= 0
-    ]
-    names = [name for name in _first_views(scored)]
+    right, wrong = (
+        [mean for mean, verdict in zip(means, judged, strict=True) if verdict is wanted]
+        for wanted in (True, False)
+    )
+    names = list(_first_views(scored))
     found = [record["image_tokens"] for record in scored]
     controls = {name: _sizes(scored, name) for name in names if name.startswith(CONTROL)}
     summary = {
@@ -44,33 +44,12 @@ def summarise(records: Sequence[Mapping[str, Any]], noise_floor: float) -> dict[
         "dependency": _mean(means),
         "dependency_right": _mean(right),
         "dependency_wrong": _mean(wrong),
-        "effect": effect_size(right, wrong),
+        "effect": _effect(right, wrong),
         "views": {name: _sizes(scored, name) for name in names if name not in controls},
         "controls": controls,
         "noise_floor": noise_floor,
     }
     return {**summary, "warnings": _warnings(summary)}
-
-
-def effect_size(
-    right: Sequence[float], wrong: Sequence[float], seed: int = 0, draws: int = 2_000
-) -> dict[str, Any] | None:
-    """Cohen's d, right minus wrong over their pooled standard deviation, with its 95 % interval.
-
-    Returns:
-        None unless both have two values, and not all the same ones.
-    """
-    if min(len(right), len(wrong)) < 2:
-        return None
-    a, b = (np.asarray(values, dtype=float) for values in (right, wrong))
-    found = _cohens_d(a, b)
-    if found is None:
-        return None
-    rng = np.random.default_rng(seed)
-    drawn = [_cohens_d(rng.choice(a, a.size), rng.choice(b, b.size)) for _ in range(draws)]
-    # a draw of one value only has no effect size
-    low, high = np.percentile([d for d in drawn if d is not None], [2.5, 97.5])
-    return {"cohens_d": found, "ci95": [float(low), float(high)]}
 
 
 def credit(records: Sequence[Mapping[str, Any]], name: str) -> list[list[float]]:
@@ -98,9 +77,11 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
     if found["image_tokens"]:
         low, middle, high = found["image_tokens"]
         lines.append(f"image tokens found per response: {low:,} to {high:,}, median {middle:,g}")
-    lines.append(
-        f"tokens spell another text than was given: {found['respelt']:,} responses (see respelt)"
-    )
+    if found["respelt"]:
+        lines.append(
+            f"the tokens of {found['respelt']:,} responses spell another text than was given: see "
+            "respelt in tokens.jsonl"
+        )
     for label, key in (("all", ""), ("right", "_right"), ("wrong", "_wrong")):
         if group := found[f"dependency{key}"]:
             low, high = group["ci95"]
@@ -109,10 +90,11 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
                 f"token, 95 % interval {low:.4f} to {high:.4f}, {group['n']:,} responses"
             )
     if effect := found["effect"]:
-        low, high = effect["ci95"]
+        interval = f"too few for an interval (fewer than {FEWEST} right or wrong)"
+        if effect["ci95"]:
+            interval = "95 % interval {:+.2f} to {:+.2f}".format(*effect["ci95"])
         lines.append(
-            f"right against wrong: Cohen's d {effect['cohens_d']:+.2f}, 95 % interval {low:+.2f} "
-            f"to {high:+.2f}"
+            f"right against wrong: Cliff's delta {effect['cliffs_delta']:+.2f}, {interval}"
         )
     for name, sizes in {**found["views"], **found["controls"]}.items():
         lines.append(
@@ -135,19 +117,18 @@ def _sizes(scored: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
     return {"mean_k3": float(sampled_kl(ratios).mean()), "largest": float(ratios.abs().max())}
 
 
+def _effect(right: Sequence[float], wrong: Sequence[float]) -> dict[str, Any] | None:
+    effect = effect_of(right, wrong)
+    if effect is None:
+        return None
+    return {"cliffs_delta": effect.delta, "ci95": effect.interval and list(effect.interval)}
+
+
 def _mean(values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
         return None
     interval = bootstrap_interval(values, draws=2_000)
     return {"mean": fmean(values), "ci95": list(interval), "n": len(values)}
-
-
-def _cohens_d(a: np.ndarray, b: np.ndarray) -> float | None:
-    one, other = a - a.mean(), b - b.mean()
-    squares = float(one @ one + other @ other)
-    if squares == 0:
-        return None
-    return float((a.mean() - b.mean()) / (squares / (a.size + b.size - 2)) ** 0.5)
 
 
 def _warnings(found: Mapping[str, Any]) -> list[str]:

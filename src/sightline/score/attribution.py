@@ -5,7 +5,6 @@ each other's part, and what only several say together shows in none: the changes
 what the whole image is worth, which is therefore measured as well.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple
@@ -14,10 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .encoding import Encoded
-from .families import family_of
-from .scoring import score_views
-from .view_inputs import normalization
+from ..encoding import Encoded
+from ..families import family_of
+from ..scoring import score_views
+from ..view_inputs import normalization
 
 
 class Sweep(NamedTuple):
@@ -108,39 +107,6 @@ def sweep_cost(model: Any, response: Encoded, block: int, batch_size: int) -> in
     return total
 
 
-def choose_tokens(rule: str, record: Mapping[str, Any]) -> list[int]:
-    """The tokens of a record of `tokens.jsonl` that a rule means, in their order.
-
-    Args:
-        rule: ``top:K``, the K of largest dependency; ``text:REGEX``, those whose piece of text
-            holds it; ``label:NAME``, those with that oracle label.
-    """
-    kind, _, value = rule.partition(":")
-    tokens = record["tokens"]
-    if kind == "top":
-        dependency = [-1.0 if d is None else d for d in record.get("dependency", [])]
-        # of equal ones the earlier
-        order = sorted(range(len(dependency)), key=lambda index: (-dependency[index], index))
-        return sorted(order[: int(value)])
-    if kind == "text":
-        return [index for index, text in enumerate(tokens) if re.search(value, text)]
-    return [index for index, label in enumerate(record.get("labels") or []) if label == value]
-
-
-def check_rule(rule: str) -> None:
-    """Raise unless `choose_tokens` knows the rule."""
-    kind, colon, value = rule.partition(":")
-    if not colon or not value or kind not in ("top", "text", "label"):
-        raise ValueError(f"--attribute must be top:K, text:REGEX or label:NAME, got {rule!r}")
-    if kind == "top" and not (value.isdecimal() and int(value) >= 1):
-        raise ValueError(f"--attribute top:K needs a number of at least 1, got {value!r}")
-    if kind == "text":
-        try:
-            re.compile(value)
-        except re.error as error:
-            raise ValueError(f"--attribute text: {value!r} is no expression: {error}") from error
-
-
 def attribution_record(
     record: Mapping[str, Any], image: int, sweep: Sweep, fill: str, block: int, chosen: list[int]
 ) -> dict[str, Any]:
@@ -160,10 +126,23 @@ def attribution_record(
                 "text": record["tokens"][index],
                 "whole": float(sweep.whole[index]),
                 "change": sweep.change[:, :, index].tolist(),
+                "strongest": strongest(sweep.change[:, :, index], sweep.noise_floor),
             }
             for index in chosen
         ],
     }
+
+
+def strongest(change: Float[Tensor, "rows columns"], floor: float) -> list[list[int]]:
+    """Row and column of the cell that changes a token most, and of all that are equal to it.
+
+    Equal are those within `floor` of it in size, in the order of rows; none is there where nothing
+    is above `floor`.
+    """
+    sizes = change.abs()
+    if not sizes.max() > floor:
+        return []
+    return ((sizes > floor) & (sizes >= sizes.max() - floor)).nonzero().tolist()
 
 
 def _grid(model: Any, processor: Any, response: Encoded, image: int, block: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import tensor
 
-from .core import sampled_kl
+from ..core import sampled_kl
 
 BATCH = 500  # responses in memory at a time
 

@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 
-from .data import Limits
-from .draws import Draws
-from .encoding import Encoded, encode
-from .families import family_of
-from .responses import Answered, Tokens
-from .scoring import Scored, score_views
-from .views import OtherImage, View
+from ..data import Limits
+from ..draws import Draws
+from ..encoding import Encoded, encode
+from ..families import family_of
+from ..other_images import other_row
+from ..scoring import Scored, score_views
+from ..view_inputs import pictures_under
+from ..views import OtherImage, PixelView, View
+from .answered import Answered
+from .named_views import CONTROL
+from .tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,27 +75,62 @@ class Scorer:
         prompts = ids[:, : ids.shape[1] - width]
         return family_of(config.model_type).find_image(config, prompts).sum(1).tolist()
 
-    def _under_other_images(
-        self, views: Mapping[str, View], chosen: Sequence[int], rows: Sequence[dict]
-    ) -> Scored:
-        """The rows with the next other picture of the file, whatever else is in their batch.
+    def shown(
+        self, chosen: Sequence[int], rows: Sequence[dict], encoded: Encoded
+    ) -> list[dict[str, list[Image.Image]]]:
+        """For each of these rows, its pictures as the views showed them.
 
-        `OtherImage` takes the next row of the batch that shows another picture, so each row is
-        followed by one that does; that one is not scored.
+        Views that show nothing are left out, and controls, which need no looking at.
+
+        Args:
+            rows, encoded: as `scored` gave them for `chosen`.
+        """
+        visible = {n: v for n, v in self.views.items() if not n.startswith(CONTROL)}
+        found: list[dict[str, list[Image.Image]]] = [{} for _ in chosen]
+        for name, view in visible.items():
+            if isinstance(view, OtherImage):
+                beside, own = self._with_others(chosen, rows)
+                # its partner is in this batch and in none that `draws` were made for
+                per_row = pictures_under(self.model, self.processor, beside, name, view, None)
+                per_row = [per_row[place] for place in own]
+            elif isinstance(view, PixelView):
+                draws = self.draws.select(chosen)
+                per_row = pictures_under(self.model, self.processor, encoded, name, view, draws)
+            else:
+                continue
+            for pictures, row in zip(per_row, found, strict=True):
+                if pictures:
+                    row[name] = pictures
+        return found
+
+    def _with_others(
+        self, chosen: Sequence[int], rows: Sequence[dict]
+    ) -> tuple[Encoded, list[int]]:
+        """Each row followed by one with another row's picture; and where the rows themselves are.
+
+        `OtherImage` takes the next row of the batch that shows another picture.
         """
         shown, ids, own = [], [], []
+        digests = [row.digests for row in self.rows]
         for place, row in zip(chosen, rows, strict=True):
             own.append(len(shown))
             shown.append(row)
             ids.append(self.tokens[place].ids)
-            if row["images"] and (other := next_other(self.rows, place)) is not None:
-                partner, image = self.rows[other[0]], other[1]
-                picture = partner.row(self.limits)["images"][image]
+            other = other_row(digests, place) if row["images"] else None
+            if other is not None:
+                partner = self.rows[other]
                 asked = [{"role": "user", "content": "?"}]
+                picture = partner.row(self.limits)["images"][0]
                 shown.append({"id": partner.id, "prompt": asked, "images": [picture]})
                 ids.append(self.tokens[place].ids[:1])
-        encoded = encode(self.processor, shown, ids).to(self.model.device)
-        wanted = torch.zeros(len(shown), dtype=torch.bool)
+        return encode(self.processor, shown, ids).to(self.model.device), own
+
+    def _under_other_images(
+        self, views: Mapping[str, View], chosen: Sequence[int], rows: Sequence[dict]
+    ) -> Scored:
+        """The rows with another row's picture, whatever else is in their batch."""
+        encoded, own = self._with_others(chosen, rows)
+        wanted = torch.zeros(len(encoded.num_images), dtype=torch.bool)
         wanted[own] = True
         scored = score_views(
             self.model,
@@ -109,20 +149,10 @@ class Scorer:
         )
 
 
-def next_other(rows: Sequence[Answered], place: int) -> tuple[int, int] | None:
-    """The next row, from `place` on and around, with a picture the row has not; and which."""
-    own = set(rows[place].digests)
-    for step in range(1, len(rows)):
-        other = (place + step) % len(rows)
-        for image, digest in enumerate(rows[other].digests):
-            if digest not in own:
-                return other, image
-    return None
-
-
 def without_others(rows: Sequence[Answered]) -> list[str]:
-    """The ids of rows for which no other row has another picture."""
-    if len({digest for row in rows for digest in row.digests}) > 1:
-        shown = [place for place, row in enumerate(rows) if row.digests]
-        return [rows[place].id for place in shown if next_other(rows, place) is None]
-    return [row.id for row in rows if row.digests]
+    """The ids of rows with images for which no other row has others."""
+    digests = [row.digests for row in rows]
+    shown = [place for place, row in enumerate(rows) if row.digests]
+    if len({digest for row in digests for digest in row}) > 1:  # else none has, and all would look
+        shown = [place for place in shown if other_row(digests, place) is None]
+    return [rows[place].id for place in shown]

@@ -1,10 +1,11 @@
 """Views as a command line names them, and the controls without which their numbers mean little."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
-from .families import Family
-from .views import (
+from ..algorithms import algorithm_class
+from ..families import Family
+from ..views import (
     AddNoise,
     Blind,
     GaussianBlur,
@@ -40,6 +41,40 @@ def parse_views(text: str) -> dict[str, View]:
             raise ValueError(f"view {name!r} is asked for twice")
         views[name] = _view_of(name)
     return views
+
+
+def asked_views(text: str, algorithms: str) -> dict[str, View]:
+    """The views in `text`, and those that the weights of these algorithms need."""
+    views = parse_views(text)
+    for name in filter(None, algorithms.split(",")):
+        for view_name, view in algorithm_class(name)().views().items():
+            if views.setdefault(view_name, view) != view:
+                raise ValueError(f"--weights {name} needs the view {view_name} to be {view}")
+    return views
+
+
+def without_other_images(views: Mapping[str, View], missing: Sequence[str]) -> dict[str, View]:
+    """The views that can be had where rows have no other's picture; says which are left out.
+
+    Args:
+        missing: the ids of those rows.
+
+    Raises:
+        ValueError: a view that was asked for by name is not among them.
+    """
+    kept = {name: view for name, view in views.items() if not isinstance(view, OtherImage)}
+    for name in views:
+        if name in kept or not missing:
+            continue
+        if not name.startswith(CONTROL):
+            raise ValueError(
+                f"view {name!r} needs another image for each row: there is none for {missing[0]!r}"
+            )
+        print(
+            f"{name} is left out: for {len(missing)} row(s), the first {missing[0]!r}, all other "
+            "rows show the same images or none"
+        )
+    return kept if missing else dict(views)
 
 
 def controls_for(views: Mapping[str, View], family: Family) -> dict[str, View]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from .data import Limits
-from .encoding import encode
-from .families import family_of
-from .records import append_lines, keep_lines, read_lines
-from .responses import Answered
-from .views import draw_seed
+from ..data import Limits
+from ..encoding import encode
+from ..families import family_of
+from ..records import append_lines, keep_lines, read_lines
+from ..views import draw_seed
+from .answered import Answered
 
 
 def sample_responses(
@@ -61,14 +61,14 @@ def sample_responses(
 
 def check_questions(questions: Sequence[Answered]) -> None:
     """Raise where two rows put one question: each is to be sampled as often as asked."""
-    seen = set()
+    seen: dict[str, str] = {}
     for question in questions:
         if question.prompt_id in seen:
             raise ValueError(
-                f"the question {question.prompt_id!r} is in the file more than once: with "
+                f"the rows {seen[question.prompt_id]!r} and {question.id!r} put one question: with "
                 "--generate each must stand there once"
             )
-        seen.add(question.prompt_id)
+        seen[question.prompt_id] = question.id
 
 
 @torch.no_grad()
@@ -109,7 +109,7 @@ def _generate(
 
 def _line(tokenizer: Any, question: Answered, number: int, ids: list[int]) -> dict[str, Any]:
     return {
-        "id": f"{question.prompt_id}-{number}",
+        "id": f"{question.id}-{number}",
         "prompt_id": question.prompt_id,
         "sample": number,
         "response": tokenizer.decode(ids, skip_special_tokens=True),
