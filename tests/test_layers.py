@@ -68,7 +68,7 @@ def test_layers_import_only_what_lies_below(name):
 def test_only_engines_import_a_framework():
     for module in MODULES:
         # the commands configure TRL's trainer, and hand their flags to its parser
-        if layer(module) not in {"engines", "demo", "train", "run_arguments", "dry_run"}:
+        if layer(module) not in {"engines", "compare", "demo", "train", "run_arguments", "dry_run"}:
             assert not imports(module) & FRAMEWORKS, module
         if layer(module) in BELOW_ENGINES:
             assert "sightline.engines" not in imports(module), module

@@ -1,4 +1,4 @@
-"""The command line: `sightline demo`, `check`, `train`, `score`, `report`."""
+"""The command line: `sightline demo`, `check`, `train`, `eval`, `compare`, `report`, `score`."""
 
 import argparse
 import os
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .algorithms import ALGORITHMS, algorithm_class
+from .compare.flags import add_compare
 from .eval_flags import add_eval
 from .flags import unknown_flag
 from .score.request import add_arguments, request_from
@@ -68,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("check", help="find what would go wrong in a run: takes train's flags")
     commands.add_parser("train", help="train any model through TRL: sightline train --help")
     add_eval(commands)
+    add_compare(commands)
     report = commands.add_parser(
         "report", help="write report.html into a run folder", allow_abbrev=False
     )

@@ -15,7 +15,7 @@ from .algorithms import Algorithm
 from .encoding import encode
 from .evaluate import auroc, bootstrap_interval, greedy_responses
 from .process import quiet_libraries
-from .records import append_lines, save_images, token_records, write_json
+from .records import HELD_OUT_FILE, append_lines, save_images, token_records, write_json
 from .report import write_report
 from .rewards import exact_answer, think_format
 from .run_arguments import TINY_SETTINGS
@@ -69,6 +69,21 @@ def run_demo(
     say(f"4/5  {HELD_OUT} held-out questions, after")
     after, responses = answer(model, processor, questions)
     clock.append(perf_counter())
+
+    append_lines(
+        folder / HELD_OUT_FILE,
+        (
+            {
+                "id": row["id"],
+                "gold": row["answer"],
+                "response_before": first_responses[index],
+                "right_before": bool(before[index]),
+                "response_after": responses[index],
+                "right_after": bool(after[index]),
+            }
+            for index, row in enumerate(questions)
+        ),
+    )
 
     say("5/5  what the answers looked at")
     found = look(model, processor, questions, responses, folder)

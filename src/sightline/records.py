@@ -1,7 +1,8 @@
 """The run folder: the files that training and scoring write and the report reads.
 
 `run.json` says what was run, `metrics.jsonl` holds one line per log step, `tokens.jsonl` one line
-per recorded response, `images/` their pictures, `result.json` the outcome.
+per recorded response, `images/` their pictures, `heldout.jsonl` one line per held-out question with
+the answers before and after, `result.json` the outcome.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from .core import sampled_kl
 from .encoding import Encoded, pictures_of
 from .token_labels import token_texts
 
+HELD_OUT_FILE = "heldout.jsonl"
 NEEDED_BYTES = 300 * 2**20  # checkpoint, pictures and logs of the tiny model, with room
 SIDE, TINY = 320, 64  # pixels along the longest side of a thumbnail, and of one kept exactly
 PACKAGES = ("sightline", "torch", "transformers", "trl", "numpy")

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from . import encoding, tiny_vlm, token_labels
+from . import encoding, tasks, tiny_vlm, token_labels
 from .encoding import encode
 from .tiny_vlm import build_model, build_processor
 from .token_labels import label_tokens, token_texts
@@ -62,7 +62,10 @@ class WarmStart:
         seed: int,
         progress: Callable[[int], None] = lambda done: None,
     ) -> None:
-        """Train `model` in place on `task`'s warm split, from `seed` alone."""
+        """Train `model` in place on `task`'s warm split, from `seed` alone.
+
+        A task without `in_view`, because it has no picture that says anything, is not aligned.
+        """
         rng = np.random.default_rng([seed, 1])
         rows = task.rows(self.scenes, seed, split="warm")
 
@@ -89,11 +92,13 @@ class WarmStart:
         done = 0
         # Image tokens are cheap without the language model around them: twice the batch.
         for loss_of, size, steps in (
-            (align, 2 * self.batch, self.alignment_steps),
+            (align, 2 * self.batch, self.alignment_steps if hasattr(task, "in_view") else 0),
             (transcribe, self.batch, self.transcription_steps),
             (partial(explain, emphasis=self.emphasis), self.batch, self.emphasis_steps),
             (partial(explain, emphasis=1.0), self.batch, self.prose_steps),
         ):
+            if not steps:
+                continue
             optimizer = torch.optim.AdamW(model.parameters(), self.learning_rate)
             schedule = torch.optim.lr_scheduler.LambdaLR(
                 optimizer,
@@ -140,7 +145,7 @@ def load_warm_model(
     recipe = recipe or WarmStart()
     processor = build_processor(task.corpus())
     model = build_model(processor, seed)
-    path = _cached(recipe, task, seed) if from_scratch else PACKAGED
+    path = warm_start_path(task, seed, recipe) if from_scratch else PACKAGED
     if path.exists():
         load_weights(model, path)
     else:
@@ -175,10 +180,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
             parameters[name].copy_(value)
 
 
-def _cached(recipe: WarmStart, task: ModuleType, seed: int) -> Path:
-    code = [inspect.getsource(module) for module in (encoding, tiny_vlm, token_labels, task)]
-    code.append(Path(__file__).read_text(encoding="utf-8"))
-    made_of = [asdict(recipe), seed, torch.get_num_threads(), task.fingerprint(), code]
+def warm_start_path(task: ModuleType, seed: int, recipe: WarmStart | None = None) -> Path:
+    """Where the weights that `from_scratch` makes are kept, under a hash of all that decides them.
+
+    Of the tasks all files count: they share their words and their drawing.
+    """
+    code = [inspect.getsource(module) for module in (encoding, tiny_vlm, token_labels)]
+    files = [Path(__file__), *sorted(Path(tasks.__file__).parent.glob("*.py"))]
+    code += [file.read_text(encoding="utf-8") for file in files]
+    made_of = [asdict(recipe or WarmStart()), seed, torch.get_num_threads()]
+    made_of += [task.__name__, task.fingerprint(), code]
     made_of += [torch.__version__, transformers.__version__, np.__version__]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]
     root = os.environ.get("SIGHTLINE_CACHE") or Path.home() / ".cache" / "sightline"

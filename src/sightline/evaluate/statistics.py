@@ -5,6 +5,8 @@ from math import comb
 
 import numpy as np
 
+AT_ONCE = 1_000_000  # numbers drawn at a time; all of them would fill the memory
+
 
 def bootstrap_interval(
     values: Sequence[float], seed: int = 0, draws: int = 10_000
@@ -18,8 +20,12 @@ def bootstrap_interval(
     if sample.size == 0:
         raise ValueError("an interval needs at least one value, got none")
     rng = np.random.default_rng(seed)
-    means = [rng.choice(sample, sample.size).mean() for _ in range(draws)]
-    low, high = np.percentile(means, [2.5, 97.5])
+    at_a_time = max(1, AT_ONCE // sample.size)
+    means = [
+        sample[rng.integers(0, sample.size, (min(at_a_time, draws - done), sample.size))].mean(1)
+        for done in range(0, draws, at_a_time)
+    ]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -152,7 +152,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         seen &= responses.mask.any(1)  # empty where TRL masks what was truncated (T56)
         seen = seen if wanted is None else seen & wanted
         with self.clock.times("scoring"):
-            weights = seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
+            weights = self._weights(responses, scored)
         had_views = responses.num_images if self._scored else seen.tolist()
         # TRL's own pass over the batch is spared where scoring hands over old log-probs
         extra = passes - (len(inputs) if self._scored else 0)
@@ -225,6 +225,10 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         if log_probs is None or not self.entropy_penalty:
             return loss
         return loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+
+    def _weights(self, responses: Encoded, scored: Scored) -> Tensor:
+        """The algorithm's weights, one per token."""
+        return seam.whole_batch_weights(self, self.algorithm, scored.views, responses.mask)
 
     def _check_prompt(self, row: dict) -> None:
         """Raise if the picture of `row` does not find its place in the prompt (T4)."""

@@ -1,0 +1,7 @@
+"""Does it help, and when? Credit rules on tasks whose visual words are known.
+
+A *cell* is a task, a rule, a learning rate and a seed: an ordinary run folder (``cell``). A
+*suite* names the cells (``suite``), which processes of their own run and which are never run twice
+(``runner``). ``statistics`` compares rules over seeds, ``page`` shows it; ``gradients`` measures
+what a rule does to the gradient itself. ``command`` is ``sightline compare``.
+"""

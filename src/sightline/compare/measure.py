@@ -1,0 +1,104 @@
+"""What a policy can do on held-out questions, and whether dependency finds what it had to read."""
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..encoding import encode
+from ..evaluate import auroc, greedy_responses
+from ..rewards import exact_answer
+from ..scoring import score_views
+from ..views import Blind
+from .rules import LABELS, UNKNOWN
+from .trainer import labels_of
+
+
+class Answers(NamedTuple):
+    """Greedy responses to questions.
+
+    Args:
+        texts: the responses.
+        right: whether the boxed answer is right.
+        read: whether every word that is read is; False outside the task's grammar.
+        follows: whether the answer follows from the words the response says it reads; None outside
+            the grammar.
+    """
+
+    texts: list[str]
+    right: list[bool]
+    read: list[bool]
+    follows: list[bool | None]
+
+    def numbers(self) -> dict[str, float | None]:
+        """Accuracy, and its two parts: of reading, and of reasoning given what was read."""
+        told = [follows for follows in self.follows if follows is not None]
+        return {
+            "accuracy": float(np.mean(self.right)),
+            "reading": float(np.mean(self.read)),
+            "reasoning": float(np.mean(told)) if told else None,
+            "in_grammar": len(told) / len(self.right),
+        }
+
+
+def answer(
+    model: Any, processor: Any, task: ModuleType, rows: Sequence[dict], max_new_tokens: int
+) -> Answers:
+    """The most likely responses to `rows`, and what is right about them."""
+    texts = greedy_responses(model, processor, rows, max_new_tokens)
+    right = [verdict == 1 for verdict in exact_answer(texts, [row["answer"] for row in rows])]
+    read, follows = [], []
+    for row, text in zip(rows, texts, strict=True):
+        found = task.readings(text)
+        read.append(found == tuple(row["reads"]))
+        follows.append(
+            None
+            if found is None
+            else exact_answer([text], [task.solve(row["question"], found)]) == [1]
+        )
+    return Answers(texts, right, read, follows)
+
+
+def look(
+    model: Any, processor: Any, task: ModuleType, rows: Sequence[dict], texts: Sequence[str]
+) -> dict[str, float | None]:
+    """How well the dependency under the blind view finds the tokens that had to be read.
+
+    Over responses in the task's grammar; all None where no token has to be read or none is in it.
+    Per estimator (`k3`, `kl`): `auroc` over all tokens; `precision`, the share of visual tokens
+    among the k most dependent of a response, k its number of visual tokens. And in nats the mean
+    exact KL of visual tokens, of those of the answer and of the others.
+    """
+    names = [f"{kind}_{name}" for name in ("k3", "kl") for kind in ("auroc", "precision")]
+    names += [f"dependency_{label}" for label in LABELS]
+    nothing: dict[str, float | None] = dict.fromkeys(names)
+    responses = encode(processor, rows, texts)
+    labels = labels_of(processor.tokenizer, task, responses)
+    known = responses.mask & (labels != UNKNOWN)
+    visual = known & (labels == LABELS["visual"])
+    if not visual.any():
+        return nothing
+    score = score_views(model, responses, {"blind": Blind()}, exact_kl=True).views["blind"]
+    found = nothing
+    for name in ("k3", "kl"):
+        dependency = score.dependency(responses.mask, name, clamp=None)
+        found[f"auroc_{name}"] = auroc(dependency[known].tolist(), visual[known].tolist())
+        hits = [
+            is_visual[values.topk(int(is_visual.sum())).indices].float().mean().item()
+            for values, is_visual in zip(dependency.masked_fill(~known, -1), visual, strict=True)
+            if is_visual.any()
+        ]
+        found[f"precision_{name}"] = float(np.mean(hits))
+    exact = score.dependency(responses.mask, "kl", clamp=None)
+    for label, number in LABELS.items():
+        chosen = known & (labels == number)
+        found[f"dependency_{label}"] = exact[chosen].mean().item() if chosen.any() else None
+    return found
+
+
+def longest_response(processor: Any, task: ModuleType, rows: Sequence[dict]) -> int:
+    """Tokens that a response may take: a tenth more than a demonstration does, and a few."""
+    texts = [task.demonstration(row, np.random.default_rng(0)) for row in rows[:20]]
+    most = max(len(ids) for ids in processor.tokenizer(texts)["input_ids"])
+    return int(most * 1.1) + 8

@@ -1,0 +1,182 @@
+"""The report of a comparison: one HTML file, the same in Markdown, figures and tables as files."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from .. import tasks
+from ..report.drawing import Drawing, save_drawings
+from ..report.formats import clean, percent, plain, signed
+from ..report.tables import Table, write_tables
+from .figures import AXES, curves, differences, dose
+from .results import ResultSet
+from .summary import Standing, standings
+
+HERE = Path(__file__).parent
+STYLE = HERE.parent / "report" / "style.css"
+
+
+def write_page(results: ResultSet, folder: Path) -> Path:
+    """Write `report.html`, `report.md`, `figures/` and `tables/` into `folder`.
+
+    Everything is made from the result set alone; the same set gives the same bytes.
+
+    Returns:
+        The HTML file.
+    """
+    found = standings(results)
+    sections = [_section(results, task, found) for task in results.suite.tasks]
+    headline = dose(visual_shares(results.suite.tasks), found)
+    failures = [cell for cell in results.cells if "failure" in cell]
+    content = {
+        "about": results.about,
+        "suite": results.suite,
+        "protocol": asdict(results.suite.protocol),
+        "headline": headline,
+        "sections": sections,
+        "failures": failures,
+        "missing": len(list(results.suite.cells())) - len(results.cells),
+        "few": [s for s in found if len(s.seeds) < 2],
+    }
+    environment = Environment(
+        loader=FileSystemLoader([HERE, STYLE.parent]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: clean(value) if type(value) is str else value,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    drawings = [drawn for section in sections for drawn in section["drawings"]]
+    save_drawings([headline, *drawings] if headline else drawings, folder / "figures")
+    write_tables([table for section in sections for table in section["tables"]], folder / "tables")
+    text = environment.get_template("page.html").render(content)
+    (folder / "report.html").write_text(text, encoding="utf-8")
+    (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
+    return folder / "report.html"
+
+
+def visual_shares(names: Sequence[str]) -> dict[str, float]:
+    """Of tasks with a set length, the share of the words of the thinking that matter."""
+    shares = {}
+    for name in names:
+        row = tasks.load(name).rows(1)[0]
+        if row["images"] and "length" in row:
+            shares[name] = (len(row["reads"]) + 1) / row["length"]
+    return shares
+
+
+def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[str, Any]:
+    of_task = [standing for standing in found if standing.task == task]
+    drawn: list[Drawing | None] = []
+    if any(standing.difference for standing in of_task):
+        drawn.append(differences(task, of_task))
+    drawn += [curves(results, task, of_task, "accuracy", "accuracy", axis) for axis in AXES]
+    drawn += [
+        curves(results, task, of_task, "precision_kl", "precision of dependency (exact KL)"),
+        curves(results, task, of_task, "auroc_k3", "AUROC of dependency (k3)"),
+    ]
+    return {
+        "task": task,
+        "standings": of_task,
+        "drawings": [piece for piece in drawn if piece],
+        "tables": [_outcomes(task, of_task), _parts(task, of_task), _costs(task, of_task)],
+    }
+
+
+def _outcomes(task: str, found: Sequence[Standing]) -> Table:
+    header = (
+        "rule", "learning rate", "seeds", "failed", "before", "after", "gain (95 %)",
+        "over the reference (95 %)", "p, Holm", "of the oracle's gain", "of its lead",
+    )  # fmt: skip
+    rows = [
+        (
+            s.rule,
+            f"{s.rate:g}",
+            len(s.seeds),
+            s.failed,
+            percent(s.first["accuracy"]),
+            percent(s.last["accuracy"]),
+            _points(*s.gain),
+            _points(s.difference.mean, s.difference.low, s.difference.high) if s.difference else "",
+            "" if s.p is None else plain(s.p, 2),
+            _share(s.headroom),
+            _share(s.strict),
+        )
+        for s in found
+    ]
+    return Table(f"outcomes-{task}", header, rows)
+
+
+def _parts(task: str, found: Sequence[Standing]) -> Table:
+    """Reading and reasoning apart, twins, and what the measure finds, before and after."""
+    names = {
+        "reading": "all words read right",
+        "reasoning": "answer follows from what was read",
+        "in_grammar": "in the grammar",
+        "twin_accuracy": "both twins right",
+        "auroc_k3": "AUROC, k3",
+        "auroc_kl": "AUROC, exact KL",
+        "precision_k3": "precision, k3",
+        "precision_kl": "precision, exact KL",
+    }
+    rows = [
+        (
+            s.rule,
+            *(f"{_number(s.first[name])} → {_number(s.last[name])}" for name in names),
+        )
+        for s in found
+    ]
+    return Table(f"parts-{task}", ("rule", *names.values()), rows)
+
+
+def _costs(task: str, found: Sequence[Standing]) -> Table:
+    rows = [
+        (s.rule, *(plain(round(s.last[name] or 0), 6) for name in ("tokens", "passes", "seconds")))
+        for s in found
+    ]
+    return Table(f"costs-{task}", ("rule", *AXES.values()), rows)
+
+
+def _markdown(content: Mapping[str, Any]) -> str:
+    about, suite = content["about"], content["suite"]
+    lines = [
+        f"# {suite.name}: credit rules compared",
+        "",
+        f"{about['registration']['status']}. `{about['command']}`, {about['machine']}, "
+        + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
+        "",
+    ]
+    lines += [f"Failed: {len(content['failures'])} cells; not run: {content['missing']}.", ""]
+    if content["headline"]:
+        lines += ["![Gain over the reference](figures/dose.svg)", ""]
+    for section in content["sections"]:
+        lines += [f"## {section['task']}", ""]
+        for table in section["tables"]:
+            lines += [_row(table.header), "|---" * len(table.header) + "|"]
+            lines += [*(_row(row) for row in table.rows), ""]
+        lines += [f"![{d.name}](figures/{d.name}.svg)" for d in section["drawings"]] + [""]
+    return "\n".join(lines)
+
+
+def _row(cells: Sequence[Any]) -> str:
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _points(value: float, low: float | None, high: float | None) -> str:
+    if low is None:
+        return signed(value)
+    return f"{signed(value)} ({signed(low)} to {signed(high)})"
+
+
+def _share(share: Any) -> str:
+    if share is None:
+        return ""
+    return f"{percent(share.value)} ({percent(share.low)} to {percent(share.high)})"
+
+
+def _number(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"

@@ -1,0 +1,63 @@
+"""Was it written down before it was run? Hypotheses, thresholds and their file's history."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..records import write_json
+from .suite import Suite
+
+FILE = "registration.json"
+
+
+def register(suite: Suite, folder: Path, document: Path | None) -> dict[str, Any]:
+    """What is known of pre-registration, written into `folder` before its first cell is run.
+
+    Args:
+        document: hypotheses, thresholds, stopping and exclusion rules; None for none.
+
+    Raises:
+        ValueError: `document` is not the one that was there when the first cell was run.
+    """
+    path = folder / FILE
+    if path.exists():
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        found = document and _sha256(document)
+        if found and found != begun["document_sha256"]:
+            raise ValueError(
+                f"{document} has changed since the first cell was run, on {begun['time']}: put the "
+                "old text back, or choose another --output-dir and begin anew"
+            )
+        return begun
+    begun = {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "suite_sha256": suite.sha256,
+        "document": document and document.name,
+        "document_sha256": document and _sha256(document),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, begun)
+    return begun
+
+
+def status(begun: Mapping[str, Any], suite: Suite) -> dict[str, str]:
+    """`pre-registered` or `exploratory`, and why, as reports print it."""
+    if not begun["document"]:
+        return {"status": "Exploratory", "said": "No hypotheses were written down beforehand."}
+    if begun["suite_sha256"] != suite.sha256:
+        return {
+            "status": "Exploratory",
+            "said": f"The suite was changed after its first cell had been run on {begun['time']}.",
+        }
+    return {
+        "status": "Pre-registered",
+        "said": f"{begun['document']} (SHA-256 {begun['document_sha256'][:12]}…) and the suite "
+        f"({suite.sha256[:12]}…) were fixed on {begun['time']}, before the first cell was run.",
+    }
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

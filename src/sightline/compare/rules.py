@@ -1,0 +1,261 @@
+"""The credit rules that are compared: the papers' methods, their parts, and the references.
+
+References know what a method cannot: which words had to be read, or nothing at all. What they know
+is handed to them as further scores (`TOLD`), so that each is an `Algorithm` like any other.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from ..algorithms import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, ViewScores, algorithm_class
+from ..algorithms.base import check_estimator, check_views
+from ..core import keep_real, response_mean, response_top
+from ..views import Blind, View
+
+# Tables that are no view's, each in the `log_ratio` of a `ViewScores`: the oracle label of a token
+# as a number, a number drawn for it between 0 and 1, the entropy of the policy there in nats.
+TOLD = ("label", "draw", "entropy")
+LABELS = {"other": 0.0, "visual": 1.0, "answer": 2.0}
+UNKNOWN = -1.0  # the label of every token of a response that leaves the task's grammar
+
+
+@dataclass(frozen=True)
+class Told(Algorithm):
+    """A reference: it scores the blind view, so that what it looked at can be measured too."""
+
+    def views(self) -> Mapping[str, View]:
+        return {"blind": Blind()}
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """Which of `TOLD` it reads."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Oracle(Told):
+    """Weigh the tokens that must be read, and those of the answer, over the others.
+
+    A response outside the task's grammar has no labels, and is plain GRPO.
+
+    Args:
+        floor: what the other tokens weigh; 0 is the mask.
+        answer: whether tokens of the answer count as well as those that are read.
+        conserve_mass: rescale each response to mean 1, as PGPO does.
+    """
+
+    floor: float = 0.0
+    answer: bool = True
+    conserve_mass: bool = False
+
+    def __post_init__(self):
+        if not 0 <= self.floor <= 1:
+            raise ValueError(f"floor must be in [0, 1], got {self.floor}")
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        return ("label",)
+
+    def token_weights(
+        self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        check_views(scores, self.told)
+        labels = keep_real(scores["label"].log_ratio, mask)
+        wanted = labels == LABELS["visual"]
+        if self.answer:
+            wanted = wanted | (labels == LABELS["answer"])
+        weights = torch.where(wanted, 1.0, self.floor)
+        if self.conserve_mass:
+            weights = weights / response_mean(weights, mask)[:, None]
+        # a response without a wanted token has nothing to be told from
+        neutral = ~(wanted & mask).any(1, keepdim=True)
+        return keep_real(torch.where(neutral, 1.0, weights), mask)
+
+
+@dataclass(frozen=True)
+class Shuffled(Told):
+    """The weights of another rule, dealt anew among the tokens of each response.
+
+    As many tokens weigh as much as under that rule, but not those that it chose: what is gained
+    all the same is not perception.
+    """
+
+    rule: Algorithm = field(default_factory=Algorithm)
+
+    def views(self) -> Mapping[str, View]:
+        return self.rule.views()
+
+    @property
+    def needs_exact_kl(self) -> bool:
+        return self.rule.needs_exact_kl
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        return ("draw",)
+
+    def token_weights(
+        self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        check_views(scores, self.told)
+        weights = self.rule.token_weights(scores, mask)
+        # padding drawn last, so that real tokens fill the first places in the order of their draws
+        order = keep_real(scores["draw"].log_ratio, mask, torch.inf).argsort(dim=1, stable=True)
+        places = mask.float().argsort(dim=1, descending=True, stable=True)
+        dealt = torch.zeros_like(weights).scatter(1, places, weights.gather(1, order))
+        return keep_real(dealt, mask)
+
+
+@dataclass(frozen=True)
+class Top(Told):
+    """Keep the tokens of each response that have its greatest exact dependency, or entropy.
+
+    Args:
+        fraction: of the tokens to keep, rounded up.
+        by: `kl` for the exact KL under the blind view, `entropy` for that of the policy.
+        keep_answer: also keep every token of the answer, which the oracle names.
+    """
+
+    fraction: float = 0.4
+    by: str = "kl"
+    keep_answer: bool = False
+
+    def __post_init__(self):
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fraction must be in (0, 1], got {self.fraction}")
+        if self.by not in ("kl", "entropy"):
+            raise ValueError(f"by must be kl or entropy, got {self.by!r}")
+
+    @property
+    def needs_exact_kl(self) -> bool:
+        return self.by == "kl"
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        entropy = ("entropy",) if self.by == "entropy" else ()
+        return entropy + (("label",) if self.keep_answer else ())
+
+    def token_weights(
+        self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        check_views(scores, (*self.views(), *self.told))
+        blind = scores["blind"]
+        values = blind.dependency(mask, "kl") if self.by == "kl" else scores["entropy"].log_ratio
+        kept = response_top(values, mask, self.fraction)
+        if self.keep_answer:
+            kept = kept | (scores["label"].log_ratio == LABELS["answer"])
+        seen = blind.scored_rows(mask, self.needs_exact_kl)[:, None]
+        return keep_real(torch.where(seen, kept.float(), 1.0), mask)
+
+
+@dataclass(frozen=True)
+class Bounded(Algorithm):
+    """Move credit to dependent tokens only as far as enough tokens still count.
+
+    Uniform credit and credit in proportion to ``v = log(1 + S) / mean log(1 + S)`` are blended,
+    ``w = 1 + a (v - 1)``, with the largest ``a`` up to 1 that leaves ``1 / mean(w^2)``, the
+    effective share of a response's tokens, at ``effective_share`` or above. ``mean(w^2)`` is
+    ``1 + a^2 var(v)``, so ``a`` has a closed form. The mean weight is 1, no weight is below
+    ``1 - a``, and a response whose dependency does not stand out of the noise is plain GRPO.
+
+    Ours, from what goes wrong with published rules on these tasks; no paper's.
+
+    Args:
+        effective_share: of a response's tokens, above 0; 1 is plain GRPO.
+        noise: of a dependency, in nats; what lies below counts as 0.
+        estimator: `k3` for the sampled dependency, `kl` for the exact one.
+    """
+
+    effective_share: float = 0.25
+    noise: float = 1e-3
+    estimator: str = "kl"
+
+    def __post_init__(self):
+        check_estimator(self.estimator, None)
+        if not 0 < self.effective_share <= 1:
+            raise ValueError(f"effective_share must be in (0, 1], got {self.effective_share}")
+        if not self.noise >= 0:
+            raise ValueError(f"noise must be at least 0, got {self.noise}")
+
+    def views(self) -> Mapping[str, View]:
+        return {"blind": Blind()}
+
+    @property
+    def needs_exact_kl(self) -> bool:
+        return self.estimator == "kl"
+
+    @property
+    def row_local(self) -> bool:
+        return True
+
+    def token_weights(
+        self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        check_views(scores, self.views())
+        dependency = scores["blind"].dependency(mask, self.estimator)
+        gains = keep_real((dependency - self.noise).clamp(min=0).log1p(), mask)
+        mean = response_mean(gains, mask)[:, None]
+        surplus = torch.where(mean > 0, gains / mean.clamp(min=1e-12) - 1, 0.0)
+        variance = response_mean(surplus.square(), mask)[:, None]
+        most = (1 / self.effective_share - 1) / variance.clamp(min=1e-12)
+        return keep_real(1 + most.sqrt().clamp(max=1) * surplus, mask)
+
+
+RULES: dict[str, Algorithm] = {
+    "uniform": Algorithm(),
+    "oracle": Oracle(),
+    "oracle-floor": Oracle(floor=0.5),
+    "pgpo": PGPO(),
+    "pgpo-kl": PGPO(estimator="kl"),
+    "pgpo-shuffled": Shuffled(PGPO()),
+    "vppo": VPPO(),
+    "vppo-kl": VPPO(estimator="kl"),
+    "vppo-filter": VPPO(scale_min=1.0),
+    "vppo-scale": VPPO(top_fraction=1.0),
+    "vppo-soft": VPPO(soft_mask=True),
+    "vppo-shuffled": Shuffled(VPPO()),
+    "prpo": PRPO(),
+    "prpo-conserve": PRPO(par_mode="conserve"),
+    "prpo-contrast": PRPO(rvd_mode="contrast"),
+    "prpo-kl": PRPO(estimator="kl"),
+    "prpo-shuffled": Shuffled(PRPO()),
+    **{f"top-{percent}": Top(percent / 100) for percent in (3, 6, 10, 20, 40, 80)},
+    "top-10-answer": Top(0.10, keep_answer=True),
+    "top-10-shuffled": Shuffled(Top(0.10)),
+    "entropy-40": Top(0.40, by="entropy"),
+    **{f"bounded-{percent}": Bounded(percent / 100) for percent in (10, 25, 50)},
+    "bounded-25-shuffled": Shuffled(Bounded(0.25)),
+}
+
+
+def find_rule(name: str, settings: Mapping[str, Any] | None = None) -> Algorithm:
+    """A rule by its name, or of a suite's own: a rule or algorithm with other settings.
+
+    Args:
+        settings: `of`, the name of a rule in `RULES` or of an algorithm, and fields to replace.
+    """
+    if settings is None:
+        if name not in RULES:
+            raise ValueError(
+                f"unknown rule {name!r}; known: {', '.join(RULES)}; or say what it is made of: "
+                f"{name}: {{of: pgpo, boost: 1.0}}"
+            )
+        return RULES[name]
+    fields = dict(settings)
+    base = fields.pop("of", None)
+    if base not in RULES and base not in ALGORITHMS:
+        raise ValueError(
+            f"rule {name!r} must say what it is made `of`, one of {', '.join(RULES)}, got {base!r}"
+        )
+    rule = RULES[base] if base in RULES else algorithm_class(base)()
+    unknown = sorted(fields.keys() - asdict(rule).keys())
+    if unknown:
+        raise ValueError(
+            f"rule {name!r}: {base} has no setting {unknown[0]!r}; it has "
+            f"{', '.join(asdict(rule)) or 'none'}"
+        )
+    return replace(rule, **fields)

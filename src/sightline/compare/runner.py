@@ -1,0 +1,192 @@
+"""Cells on processes of their own: each once, whatever is killed.
+
+Workers share nothing but the suite's folder. Who holds the lock of a cell runs it; the system
+drops the lock of a process that dies. A cell is finished when it has its `result.json`, written
+last; what a killed one left is cleared away and the cell is run again.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from .. import tasks
+from ..records import append_lines, write_json
+from ..warm_start import load_warm_model, warm_start_path
+from .cell import Cell, run_cell
+from .suite import Suite, parse_suite
+
+POLL = 0.5  # seconds
+
+
+def run_suite(
+    suite: Suite, folder: Path, processes: int, say: Callable[[str], None] = print
+) -> list[str]:
+    """Run every cell of `suite` that is not finished in `folder`; return those that failed.
+
+    A failure is recorded in the cell's `failure.json` and in `failures.jsonl`, the others go on;
+    the next call tries it again.
+
+    Raises:
+        ValueError: `folder` holds cells of the same names that were run otherwise.
+    """
+    cells = list(suite.cells())
+    check_finished(suite, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "suite.yaml").write_text(suite.text, encoding="utf-8")
+    for cell in cells:
+        (folder / cell.name / "failure.json").unlink(missing_ok=True)
+    left = [cell for cell in cells if not is_finished(folder / cell.name)]
+    say(f"{len(cells)} cells, {len(left)} to run, {processes} at a time, into {folder}")
+    begun, total = time.monotonic(), len(left)
+    workers: list[BaseProcess] = []
+    try:
+        while left:
+            for worker in [worker for worker in workers if worker.exitcode is not None]:
+                workers.remove(worker)
+                if worker.exitcode:
+                    _record_death(left, folder, worker.exitcode)
+            settled = [cell for cell in left if _is_settled(folder / cell.name)]
+            left = [cell for cell in left if cell not in settled]
+            for cell in settled:
+                so_far = (time.monotonic() - begun) / (total - len(left))
+                say(
+                    f"{len(cells) - len(left)}/{len(cells)}  {cell.name}  "
+                    f"{_outcome(folder / cell.name)}  {so_far * len(left) / 60:.0f} min left"
+                )
+            while len(workers) < min(processes, len(left)):
+                # spawned, each imports torch anew: a forked one would share its threads' locks
+                worker = get_context("spawn").Process(
+                    target=work, args=(suite.name, suite.text, folder)
+                )
+                worker.start()
+                workers.append(worker)
+            time.sleep(POLL)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+    return [cell.name for cell in cells if not is_finished(folder / cell.name)]
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a cell has been run to its end."""
+    return (folder / "result.json").exists()
+
+
+def check_finished(suite: Suite, folder: Path) -> None:
+    """Raise where a finished cell of this name was run by another protocol or rule."""
+    for cell in suite.cells():
+        path = folder / cell.name
+        if not is_finished(path):
+            continue
+        about = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        wanted = json.loads(json.dumps([asdict(suite.protocol), asdict(suite.rules[cell.rule])]))
+        rule = {name: value for name, value in about["algorithm"].items() if name != "name"}
+        if [about["protocol"], rule] != wanted:
+            raise ValueError(
+                f"{path} was run with another protocol or rule, {about['protocol']} and {rule}, "
+                f"and the suite says {wanted[0]} and {wanted[1]}: choose another --output-dir"
+            )
+
+
+def work(name: str, text: str, folder: Path) -> None:
+    """Run cells until all are run or somebody else's; what a worker process does."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    _write_to(folder / "logs" / f"worker-{os.getpid()}.log")
+    suite, parent = parse_suite(name, text), os.getppid()
+    cells = list(suite.cells())
+    while os.getppid() == parent:  # nobody waits for the cells of an orphan
+        for cell in cells:
+            if not _is_settled(folder / cell.name) and _run(cell, suite, folder):
+                break  # from the front again: an earlier one may be free by now
+        else:
+            if all(_is_settled(folder / cell.name) for cell in cells):
+                return
+            time.sleep(POLL)
+
+
+def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
+    """Run `cell`, unless somebody else does or is making its warm start; whether it was run."""
+    path = folder / cell.name
+    warm = warm_start_path(tasks.load(cell.task), cell.seed)
+    with _lock(folder / "locks" / cell.name.replace("/", "_")) as mine:
+        if not mine or _is_settled(path):
+            return False
+        with _lock(warm.with_suffix(".lock")) as alone:
+            if not alone and not warm.exists():
+                return False  # what needs another warm start comes first
+            if not warm.exists():
+                load_warm_model(tasks.load(cell.task), cell.seed, from_scratch=True)
+        if path.exists():
+            shutil.rmtree(path)  # of a process that was killed
+        path.mkdir(parents=True)
+        try:
+            run_cell(cell, suite.rules[cell.rule], suite.protocol, path)
+        except Exception:  # whatever a rule, a task or a library raises is this cell's result
+            _record_failure(folder, cell.name, traceback.format_exc())
+    return True
+
+
+def _record_failure(folder: Path, name: str, reason: str) -> None:
+    failure = {"cell": name, "time": time.strftime("%Y-%m-%dT%H:%M:%S"), "reason": reason}
+    append_lines(folder / "failures.jsonl", [failure])
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    write_json(folder / name / "failure.json", failure)
+
+
+def _record_death(cells: Sequence[Cell], folder: Path, exit_code: int) -> None:
+    """Record which cells a worker left behind: begun, not settled, and nobody's any more."""
+    for cell in cells:
+        path = folder / cell.name
+        if not path.exists() or _is_settled(path):
+            continue
+        with _lock(folder / "locks" / cell.name.replace("/", "_")) as free:
+            if free:
+                _record_failure(folder, cell.name, f"its process ended with exit code {exit_code}")
+
+
+def _is_settled(path: Path) -> bool:
+    return is_finished(path) or (path / "failure.json").exists()
+
+
+def _outcome(path: Path) -> str:
+    """In a few words, for the terminal."""
+    failure = path / "failure.json"
+    if failure.exists():
+        reason = json.loads(failure.read_text(encoding="utf-8"))["reason"]
+        return f"FAILED: {reason.strip().splitlines()[-1][:100]}"
+    points = json.loads((path / "result.json").read_text(encoding="utf-8"))["points"]
+    first, last = points[0]["accuracy"], points[-1]["accuracy"]
+    return f"{first:.1%} -> {last:.1%}"
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[bool]:
+    """Whether this process holds the lock of `path` meanwhile; nobody waits for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _write_to(log: Path) -> None:
+    """Send what this process and its libraries print to a file."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())

@@ -1,0 +1,113 @@
+"""A result set in numbers: outcome, difference, headroom and cost of each rule on each task."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..evaluate import bootstrap_interval
+from .results import ResultSet
+from .statistics import Difference, Share, holm, paired_difference, share_of
+
+OUTCOME = "accuracy"  # greedy, on held-out questions, after the last step
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a rule does on a task, at the best of its learning rates.
+
+    Args:
+        rate: the learning rate.
+        seeds: on which it was run to the end.
+        failed: cells of this rule and rate that failed.
+        gain: over the warm start, a mean over seeds, with the ends of its interval; the ends are
+            None for fewer than two seeds.
+        difference: from the reference; None for itself and with fewer than two shared seeds.
+        p: of the difference, corrected for all rules of the task (Holm).
+        headroom: share of the oracle's gain, both over the warm start.
+        strict: the same over the reference: (rule - reference) / (oracle - reference).
+        first, last: means over seeds of every number measured, before and after.
+    """
+
+    task: str
+    rule: str
+    rate: float
+    seeds: list[int]
+    failed: int
+    gain: tuple[float, float | None, float | None]
+    difference: Difference | None
+    p: float | None
+    headroom: Share | None
+    strict: Share | None
+    first: dict[str, float | None]
+    last: dict[str, float | None]
+
+
+def standings(results: ResultSet) -> list[Standing]:
+    """Every rule on every task, in the order of the suite; rules without a finished cell left out.
+
+    A suite with several learning rates for a rule shows its best one, chosen on the same seeds:
+    that is for tuning, and no fair comparison.
+    """
+    return [standing for task in results.suite.tasks for standing in _of_task(results, task)]
+
+
+def _of_task(results: ResultSet, task: str) -> list[Standing]:
+    suite = results.suite
+    rates = {rule: results.best_rate(task, rule) for rule in suite.rules}
+    outcomes = {rule: results.outcome(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
+    gains = {rule: results.gain(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
+    reference = outcomes[suite.reference]
+    differences = {
+        rule: paired_difference(found, reference)
+        for rule, found in outcomes.items()
+        if rule != suite.reference and len(found.keys() & reference.keys()) > 1
+    }
+    corrected = holm({rule: found.p for rule, found in differences.items() if rule != suite.oracle})
+    oracle = suite.oracle and outcomes[suite.oracle]
+    found = []
+    for rule in suite.rules:
+        if not gains[rule]:
+            continue
+        cells = [c for c in results.cells if (c["task"], c["rule"]) == (task, rule)]
+        cells = [cell for cell in cells if cell["learning_rate"] == rates[rule]]
+        found.append(
+            Standing(
+                task=task,
+                rule=rule,
+                rate=rates[rule],
+                seeds=sorted(gains[rule]),
+                failed=sum("failure" in cell for cell in cells),
+                gain=mean_of(list(gains[rule].values())),
+                difference=differences.get(rule),
+                p=corrected.get(rule),
+                headroom=share_of(gains[rule], gains[suite.oracle]) if suite.oracle else None,
+                strict=share_of(_minus(outcomes[rule], reference), _minus(oracle, reference))
+                if oracle and rule != suite.reference
+                else None,
+                first=_means(cells, 0),
+                last=_means(cells, -1),
+            )
+        )
+    return found
+
+
+def mean_of(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """A mean and its interval, without one for fewer than two values."""
+    if len(values) < 2:
+        return float(np.mean(values)), None, None
+    return (float(np.mean(values)), *bootstrap_interval(values))
+
+
+def _minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    return {seed: first[seed] - second[seed] for seed in first.keys() & second.keys()}
+
+
+def _means(cells: Sequence[Mapping[str, Any]], index: int) -> dict[str, float | None]:
+    points = [cell["points"][index] for cell in cells if "points" in cell]
+    means: dict[str, float | None] = {}
+    for name in points[0] if points else ():
+        known = [point[name] for point in points if point[name] is not None]
+        means[name] = float(np.mean(known)) if known else None
+    return means

@@ -1,0 +1,210 @@
+"""A cell is an ordinary run, measured on the way; what it measures, by hand."""
+
+import json
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from sightline import tasks
+from sightline.compare import gradients, measure
+from sightline.compare.cell import Cell, Protocol, run_cell, with_costs
+from sightline.compare.gradients import Sums, measure_gradients
+from sightline.compare.rules import LABELS, RULES, UNKNOWN
+from sightline.compare.runs import compare_runs
+from sightline.compare.trainer import labels_of
+from sightline.compare.update_norm import EqualNormAdamW
+from sightline.encoding import encode
+from sightline.records import read_lines
+from sightline.tiny_vlm import build_model, build_processor
+from sightline.warm_start import save_weights, warm_start_path
+
+TASK = "digits-sum-12-free"
+PROTOCOL = Protocol(steps=2, measure_every=1, prompts=2, group_size=2, heldout=4, twins=2)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return build_processor(tasks.load(TASK).corpus())
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory, processor):
+    """Two cells from random weights, of the same seed: one rule without views, one with labels."""
+    folder = tmp_path_factory.mktemp("cells")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIGHTLINE_CACHE", str(folder / "cache"))
+        torch.set_num_threads(1)
+        save_weights(build_model(processor, 3), warm_start_path(tasks.load(TASK), 3), torch.float32)
+        for rule in ("uniform", "entropy-40"):
+            path = folder / rule
+            path.mkdir()
+            run_cell(Cell(TASK, rule, 1e-4, 3), RULES[rule], PROTOCOL, path)
+    return folder
+
+
+def points(folder):
+    return json.loads((folder / "result.json").read_text())["points"]
+
+
+def test_a_cell_leaves_a_run_folder_and_a_curve(cells):
+    for rule in ("uniform", "entropy-40"):
+        about = json.loads((cells / rule / "run.json").read_text())
+        assert about["cell"] == {"task": TASK, "rule": rule, "learning_rate": 1e-4, "seed": 3}
+        found = points(cells / rule)
+        assert [point["step"] for point in found] == [0, 1, 2]
+        assert found[0]["tokens"] == found[0]["passes"] == found[0]["seconds"] == 0
+        assert found[2]["tokens"] > found[1]["tokens"] > 0 < found[1]["seconds"]
+        assert found[0]["twin_accuracy"] is not None and found[1]["twin_accuracy"] is None
+        assert len(read_lines(cells / rule / "heldout.jsonl")) == 4
+
+
+def test_cells_of_a_seed_are_paired(cells):
+    one, other = points(cells / "uniform"), points(cells / "entropy-40")
+    assert {**one[0], "seconds": 0} == {**other[0], "seconds": 0}
+    # the same questions and random numbers: in its first step it samples the same responses
+    assert one[1]["tokens"] == other[1]["tokens"]
+    # 4 responses a step; that with a view scores each twice besides
+    assert [point["passes"] for point in one] == [0, 4, 8]
+    assert other[1]["passes"] == 12
+
+
+def test_two_runs_compare_by_question(cells):
+    said = compare_runs(cells / "uniform", cells / "entropy-40")
+    assert "4 held-out questions, second minus first" in said and "McNemar" in said
+    with pytest.raises(ValueError, match=r"has no heldout\.jsonl"):
+        compare_runs(cells / "uniform", cells)
+
+
+def test_costs_are_sums_over_log_windows():
+    line = {"reward": 0, "completions/mean_length": 10.0, "seconds/update": 3.0}
+    scored = line | {"scoring/extra_forward_share": 1.5, "seconds/scoring": 1.0}
+    metrics = [line | {"step": 2}, scored | {"step": 4}, {"step": 4, "train_runtime": 9}]
+    found = with_costs([{"step": 0}, {"step": 2}, {"step": 4}], metrics, 8, 2)
+    # windows of 2 steps of 8 responses: 160 tokens each; 16 passes, then 16 * 2.5; 6 s, then 8 s
+    assert [point["tokens"] for point in found] == [0, 160, 320]
+    assert [point["passes"] for point in found] == [0, 16, 56]
+    assert [point["seconds"] for point in found] == [0, 6, 14]
+
+
+def test_answers_are_told_apart(processor, monkeypatch):
+    task = tasks.load(TASK)
+    rows = [{"answer": "7", "reads": ["three", "four"], "question": ""}] * 4
+    say = "<think> left is {} right is {} makes {} . </think> \\boxed{{{}}}".format
+    texts = [
+        say("three", "four", "seven", 7),  # all right
+        say("three", "five", "seven", 7),  # misread, and the answer does not follow
+        say("three", "five", "eight", 8),  # misread, and it follows
+        "seven",  # outside the grammar
+    ]
+    monkeypatch.setattr(measure, "greedy_responses", lambda *args: texts)
+    found = measure.answer(None, processor, task, rows, 9)
+    assert found.right == [True, True, False, False]
+    assert found.read == [True, False, False, False]
+    assert found.follows == [True, False, True, None]
+    assert found.numbers() == pytest.approx(
+        {"accuracy": 0.5, "reading": 0.25, "reasoning": 2 / 3, "in_grammar": 0.75}
+    )
+
+
+def test_labels_fall_on_the_words_that_are_read(processor):
+    task = tasks.load(TASK)
+    rows = task.rows(2)
+    texts = ["<think> left is three right is four makes seven . </think> \\boxed{7}", "no idea"]
+    responses = encode(processor, rows, texts)
+    labels = labels_of(processor.tokenizer, task, responses)
+    tokens = processor.tokenizer.convert_ids_to_tokens(responses.response_ids[0].tolist())
+    by_label = {
+        name: [t for t, value in zip(tokens, labels[0].tolist(), strict=True) if value == number]
+        for name, number in LABELS.items()
+    }
+    assert by_label["visual"] == ["Ġthree", "Ġfour"]
+    assert by_label["answer"][0] == "Ġseven" and len(by_label["answer"]) == 2
+    assert (labels[1][responses.mask[1]] == UNKNOWN).all()
+
+
+def test_looking_counts_hits_among_the_most_dependent(processor, monkeypatch):
+    task = tasks.load(TASK)
+    text = "<think> left is three right is four makes seven . </think> \\boxed{7}"
+    responses = encode(processor, task.rows(1), [text])
+    kl = torch.zeros(responses.mask.shape)
+    labels = labels_of(processor.tokenizer, task, responses)
+    visual = (labels[0] == LABELS["visual"]).nonzero()[:, 0]
+    kl[0, visual[0]], kl[0, 0] = 2.0, 1.0  # one visual token on top, then one that is not
+    scored = type("Scored", (), {"views": {"blind": measure_scores(kl)}})
+    monkeypatch.setattr(measure, "score_views", lambda *args, **kwargs: scored)
+    found = measure.look(None, processor, task, task.rows(1), [text])
+    assert found["precision_kl"] == 0.5
+    # k3 of log-ratio 0 is 0 everywhere: ties count half
+    assert found["auroc_k3"] == 0.5
+    assert found["dependency_visual"] == 1.0 and found["dependency_answer"] == 0.0
+
+
+def measure_scores(kl):
+    from sightline.algorithms import ViewScores
+
+    return ViewScores(torch.zeros_like(kl), kl)
+
+
+def test_updates_of_equal_norm():
+    weights = [torch.nn.Parameter(torch.zeros(3)), torch.nn.Parameter(torch.zeros(2))]
+    optimizer = EqualNormAdamW(weights, lr=1e-3, norm=0.5)
+    for factor in (1.0, 100.0):
+        before = [w.detach().clone() for w in weights]
+        for w in weights:
+            w.grad = factor * torch.arange(1.0, len(w) + 1)
+        optimizer.step()
+        moved = torch.cat([w.detach() - b for w, b in zip(weights, before, strict=True)])
+        assert_close(moved.norm(), torch.tensor(0.5))
+        assert (moved < 0).all()  # down the gradient
+    optimizer.param_groups[0]["lr"] = 5e-4  # the schedule halves it
+    before = [w.detach().clone() for w in weights]
+    optimizer.step()
+    moved = torch.cat([w.detach() - b for w, b in zip(weights, before, strict=True)])
+    assert_close(moved.norm(), torch.tensor(0.25))
+
+
+def test_gradient_statistics_by_hand():
+    # gradients (1, 1), (1, -1), (1, 1), (1, -1): mean (1, 0)
+    sums = Sums(2)
+    for second in (1.0, -1.0, 1.0, -1.0):
+        sums.add(torch.tensor([1.0, second]))
+    # variance 0 + 4 / 3; pairs of different ones: (16 - 8) / 12 = 2 / 3 for the squared mean
+    found = sums.statistics(sums)
+    assert found.deviation**2 == pytest.approx(4 / 3)
+    assert found.norm**2 == pytest.approx(2 / 3)
+    assert found.signal_to_noise == pytest.approx(0.5)
+    assert found.batch_norm == pytest.approx(2**0.5)
+    # even batches sum to (2, 2), odd ones to (2, -2): product 0, so nothing is agreed on
+    assert found.cosine == pytest.approx(0.0)
+    other = Sums(2)
+    for _ in range(4):
+        other.add(torch.tensor([3.0, 0.0]))
+    # (2, 2) . (6, 0) / 4 = 3 each way; over sqrt(2 / 3 * 9)
+    assert sums.statistics(other).cosine == pytest.approx(3 / 6**0.5)
+
+
+def test_the_gradient_of_uniform_credit_agrees_with_itself(processor, monkeypatch):
+    task = tasks.load(TASK)
+    # random weights are never right; one response of each pair is said to be
+    monkeypatch.setattr(gradients, "exact_answer", lambda texts, golds: [1.0, 0.0] * 2)
+    rules = {name: RULES[name] for name in ("uniform", "oracle", "pgpo", "pgpo-shuffled")}
+    rules["twice"] = RULES["uniform"]
+    found = measure_gradients(
+        build_model(processor, 0), processor, task, rules, "uniform",
+        batches=4, prompts=2, group_size=2, max_new_tokens=8, seed=0,
+    )  # fmt: skip
+    assert found["twice"] == found["uniform"]
+    assert {statistics.batches for statistics in found.values()} == {4}
+    assert found["pgpo"] != found["uniform"]
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="no group of 4 batches differs in reward"):
+        measure_gradients(
+            build_model(processor, 0), processor, task, rules, "uniform",
+            batches=4, prompts=1, group_size=2, max_new_tokens=2, seed=0,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="batches must be at least 4, got 3"):
+        measure_gradients(
+            None, None, task, rules, "uniform",
+            batches=3, prompts=1, group_size=2, max_new_tokens=8, seed=0,
+        )  # fmt: skip

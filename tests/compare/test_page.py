@@ -1,0 +1,178 @@
+"""A result set and its report: what is said of it is in it, and it can be drawn again."""
+
+import pytest
+
+from sightline.compare import page
+from sightline.compare.command import run
+from sightline.compare.flags import add_compare
+from sightline.compare.page import write_page
+from sightline.compare.registration import register, status
+from sightline.compare.results import ResultSet, collect, read_results, write_results
+from sightline.compare.suite import parse_suite
+from sightline.compare.summary import standings
+from sightline.records import write_json
+
+TEXT = """
+tasks: [digits-sum-12-free, digits-sum-48-free]
+rules: [uniform, oracle, pgpo]
+learning_rates: {default: [1e-4], pgpo: [1e-5, 1e-4]}
+seeds: [0, 1, 2]
+oracle: oracle
+protocol: {steps: 2, measure_every: 2}
+"""
+SUITE = parse_suite("small", TEXT)
+VERSIONS = {"python": "3", "sightline": "0"}
+# accuracy after the last step, from 0.25: seed 0, 1, 2
+AFTER = {"uniform": (0.35, 0.40, 0.45), "oracle": (0.55, 0.60, 0.65), "pgpo": (0.45, 0.45, 0.55)}
+
+
+def cell(task, rule, rate, seed):
+    def point(step, accuracy):
+        names = (
+            "reading", "reasoning", "in_grammar", "auroc_k3", "auroc_kl", "precision_k3",
+            "precision_kl",
+        )  # fmt: skip
+        costs = {"tokens": 100 * step, "passes": 8 * step, "seconds": 2.5 * step}
+        found = {"step": step, "accuracy": accuracy, "twin_accuracy": None, **costs}
+        return found | dict.fromkeys(names, 0.75)
+
+    after = AFTER[rule][seed] - (0.1 if rate == 1e-5 else 0)
+    return {
+        "task": task, "rule": rule, "learning_rate": rate, "seed": seed,
+        "points": [point(0, 0.25), point(2, after)],
+    }  # fmt: skip
+
+
+@pytest.fixture
+def results():
+    registration = status({"document": None}, SUITE)
+    about = {
+        "name": "small", "command": "sightline compare --suite small", "machine": "2 cores",
+        "versions": VERSIONS, "registration": registration, "suite": TEXT,
+    }  # fmt: skip
+    return ResultSet(about, [cell(c.task, c.rule, c.learning_rate, c.seed) for c in SUITE.cells()])
+
+
+@pytest.fixture
+def no_figure_files(monkeypatch):
+    """They take most of the time, and one test looks at them."""
+    monkeypatch.setattr(page, "save_drawings", lambda drawings, folder: None)
+
+
+def test_standings_by_hand(results):
+    by_rule = {s.rule: s for s in standings(results) if s.task == "digits-sum-12-free"}
+    uniform, oracle, pgpo = (by_rule[rule] for rule in ("uniform", "oracle", "pgpo"))
+    assert uniform.difference is None and uniform.p is None
+    assert pgpo.rate == 1e-4  # the better one
+    assert pgpo.gain[0] == pytest.approx((0.20 + 0.20 + 0.30) / 3)
+    assert pgpo.difference.each == pytest.approx([0.10, 0.05, 0.10])
+    # all of 8 sign patterns but two are closer to 0; the oracle is no competitor: no correction
+    assert pgpo.p == pytest.approx(2 / 8) and oracle.p is None
+    # gains 0.7 / 3 of 1.05 / 3; leads 0.25 / 3 of 0.2
+    assert pgpo.headroom.value == pytest.approx(0.7 / 1.05)
+    assert pgpo.strict.value == pytest.approx(0.25 / 0.6)
+    assert oracle.strict.value == pytest.approx(1)
+    assert pgpo.last["tokens"] == 200 and pgpo.first["twin_accuracy"] is None
+
+
+def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figure_files):
+    broken = next(c for c in results.cells if c["rule"] == "pgpo" and c["learning_rate"] == 1e-4)
+    broken["failure"] = broken.pop("points") and "RuntimeError"
+    found = next(s for s in standings(results) if s.rule == "pgpo")
+    assert found.failed == 1 and found.seeds == [1, 2] and len(found.difference.each) == 2
+    html = write_page(results, tmp_path).read_text()
+    assert "1 cell failed" in html and "digits-sum-12-free/pgpo/lr0.0001/seed0" in html
+
+
+def test_the_page_and_its_files(results, tmp_path):
+    path = write_page(results, tmp_path)
+    html, text = path.read_text(), (tmp_path / "report.md").read_text()
+    for said in (html, text):
+        assert "Exploratory" in said and "+8.3" in said and "66.7" in said
+    assert html.count("<svg") == 1 + 2 * 6  # the headline, and six of each task
+    assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
+    assert (tmp_path / "figures" / "dose.png").stat().st_size > 5000
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 3
+
+
+def test_the_same_set_gives_the_same_bytes(results, tmp_path, no_figure_files):
+    one, other = (write_page(results, tmp_path / name) for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_one_seed_has_no_interval_and_says_so(results, tmp_path, no_figure_files):
+    alone = ResultSet(results.about, [c for c in results.cells if c["seed"] == 0])
+    html = write_page(alone, tmp_path).read_text()
+    assert "Without an interval" in html and "pgpo on digits-sum-48-free" in html
+    assert "16 cells of the suite have not been run" in html
+
+
+def test_names_of_a_suite_are_text(results, tmp_path, no_figure_files):
+    name = "<script>alert(1)</script>"
+    text = TEXT.replace("oracle, pgpo]", f'oracle, pgpo, "{name}": {{of: pgpo}}]')
+    cells = [*results.cells, cell("digits-sum-12-free", "pgpo", 1e-4, 0) | {"rule": name}]
+    html = write_page(ResultSet(results.about | {"suite": text}, cells), tmp_path).read_text()
+    assert "<script" not in html and "&lt;script&gt;" in html
+
+
+def test_results_are_collected_kept_and_read(results, tmp_path):
+    for c in results.cells[:5]:
+        folder = tmp_path / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
+        folder.mkdir(parents=True)
+        write_json(folder / "run.json", {"versions": VERSIONS})
+        write_json(folder / "result.json", {"points": c["points"]})
+    found = collect(SUITE, tmp_path, results.about["registration"])
+    assert found.cells == results.cells[:5]
+    write_results(found, tmp_path / "results.jsonl")
+    assert read_results(tmp_path) == found
+    write_json(folder / "run.json", {"versions": VERSIONS | {"sightline": "1"}})
+    with pytest.raises(ValueError, match=r"must come from the same versions, got \{'sightline'"):
+        collect(SUITE, tmp_path, {})
+
+
+def test_what_is_no_result_set_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="there is no result set"):
+        read_results(tmp_path)
+    (tmp_path / "results.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(ValueError, match="is no result set"):
+        read_results(tmp_path)
+    with pytest.raises(ValueError, match="no cell of suite small is finished"):
+        collect(SUITE, tmp_path, {})
+
+
+def test_hypotheses_come_before_the_first_cell(tmp_path):
+    document = tmp_path / "hypotheses.yaml"
+    document.write_text("H1: oracle beats uniform")
+    begun = register(SUITE, tmp_path / "runs", document)
+    assert status(begun, SUITE)["status"] == "Pre-registered"
+    assert register(SUITE, tmp_path / "runs", None) == begun  # a second call changes nothing
+    other = parse_suite("small", TEXT.replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    assert "suite was changed after" in status(begun, other)["said"]
+    document.write_text("H1: uniform beats oracle")
+    with pytest.raises(ValueError, match="has changed since the first cell was run"):
+        register(SUITE, tmp_path / "runs", document)
+    # none at first, and one afterwards, is no pre-registration
+    assert status(register(SUITE, tmp_path / "late", None), SUITE)["status"] == "Exploratory"
+    with pytest.raises(ValueError, match="has changed since"):
+        register(SUITE, tmp_path / "late", document)
+
+
+def test_flags(results, tmp_path, capsys, no_figure_files):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_compare(parser.add_subparsers())
+    write_results(results, tmp_path / "kept.jsonl")
+    asked = ["compare", "--report", str(tmp_path / "kept.jsonl"), "-o", str(tmp_path / "page")]
+    run(parser.parse_args(asked))
+    assert capsys.readouterr().out == f"{tmp_path / 'page' / 'report.html'}\n"
+    for words, said in (
+        ([], "needs one of"),
+        (["--suite", "quick", "--report", "x"], "needs one of"),
+        (["one"], "two at a time, got 1"),
+        (["--suite", "quick", "--parallel", "0"], "--parallel must be at least 1"),
+        (["--suite", "quick", "--preregistration", "gone.yaml"], "there is no pre-registration"),
+    ):
+        args = parser.parse_args(["compare", *words])
+        with pytest.raises(ValueError, match=said):
+            args.run(args)

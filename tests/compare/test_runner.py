@@ -1,0 +1,142 @@
+"""Cells are run once each, whatever is killed; failures are recorded and tried again."""
+
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import asdict
+
+import pytest
+
+from sightline.compare import runner
+from sightline.compare.suite import parse_suite
+from sightline.records import read_lines, write_json
+
+SUITE = parse_suite(
+    "small",
+    """
+tasks: [digits-sum-12-free]
+rules: [uniform, pgpo]
+learning_rates: [1e-4]
+seeds: [0, 1, 2]
+protocol: {steps: 2, measure_every: 1}
+""",
+)
+
+
+@pytest.fixture
+def cells(tmp_path, monkeypatch):
+    """Cells that do nothing but leave their files; forked workers, which need no imports."""
+    warm = tmp_path / "warm.safetensors"
+    warm.touch()
+    monkeypatch.setattr(runner, "warm_start_path", lambda task, seed: warm)
+    monkeypatch.setattr(runner, "get_context", lambda kind: multiprocessing.get_context("fork"))
+    monkeypatch.setattr(runner, "POLL", 0.01)
+    monkeypatch.setattr(runner, "run_cell", finish)
+    return tmp_path / "suite"
+
+
+def finish(cell, rule, protocol, folder):
+    with (folder.parent / f"ran-{folder.name}").open("a") as file:
+        file.write("once\n")
+    algorithm = {"name": cell.rule, **asdict(rule)}
+    write_json(folder / "run.json", {"protocol": asdict(protocol), "algorithm": algorithm})
+    write_json(folder / "result.json", {"points": [{"accuracy": 0.25}, {"accuracy": 0.5}]})
+
+
+def run(folder, suite=SUITE):
+    lines = []
+    failed = runner.run_suite(suite, folder, 2, lines.append)
+    return failed, lines
+
+
+def runs(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("ran-*")}
+
+
+def test_every_cell_is_run_once(cells):
+    failed, lines = run(cells)
+    assert failed == [] and lines[0].startswith("6 cells, 6 to run, 2 at a time")
+    assert len(lines) == 7 and "25.0% -> 50.0%" in lines[1] and lines[-1].startswith("6/6")
+    assert len(runs(cells)) == 6 and set(runs(cells).values()) == {"once\n"}
+    _, again = run(cells)
+    assert again == [f"6 cells, 0 to run, 2 at a time, into {cells}"]
+    assert set(runs(cells).values()) == {"once\n"}
+
+
+def test_a_longer_suite_runs_what_is_new(cells):
+    run(cells)
+    longer = parse_suite("small", SUITE.text.replace("[0, 1, 2]", "[0, 1, 2, 3]"))
+    _, lines = run(cells, longer)
+    assert lines[0].startswith("8 cells, 2 to run")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("measure_every: 1", "measure_every: 2"), ("pgpo]", "pgpo: {of: pgpo, boost: 1.0}]")],
+)
+def test_another_protocol_in_the_same_folder_is_refused(cells, old, new):
+    run(cells)
+    other = parse_suite("small", SUITE.text.replace(old, new))
+    with pytest.raises(ValueError, match="was run with another protocol or rule"):
+        run(cells, other)
+
+
+def test_a_failure_is_recorded_and_the_next_call_tries_again(cells, monkeypatch):
+    def fail(cell, rule, protocol, folder):
+        if cell.rule == "pgpo" and cell.seed == 1:
+            raise RuntimeError("no such luck")
+        finish(cell, rule, protocol, folder)
+
+    monkeypatch.setattr(runner, "run_cell", fail)
+    failed, lines = run(cells)
+    assert failed == ["digits-sum-12-free/pgpo/lr0.0001/seed1"]
+    assert any("FAILED: RuntimeError: no such luck" in line for line in lines)
+    record = read_lines(cells / "failures.jsonl")
+    assert [line["cell"] for line in record] == failed and "Traceback" in record[0]["reason"]
+    monkeypatch.setattr(runner, "run_cell", finish)
+    failed, lines = run(cells)
+    assert failed == [] and lines[0].startswith("6 cells, 1 to run")
+    assert read_lines(cells / "failures.jsonl") == record  # what happened stays told
+
+
+def test_a_killed_process_costs_its_cell_and_no_other(cells, monkeypatch):
+    def die(cell, rule, protocol, folder):
+        if cell.rule == "uniform" and cell.seed == 0:
+            (folder / "run.json").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        finish(cell, rule, protocol, folder)
+
+    monkeypatch.setattr(runner, "run_cell", die)
+    failed, _ = run(cells)
+    assert failed == ["digits-sum-12-free/uniform/lr0.0001/seed0"]
+    assert "exit code -9" in json.loads((cells / failed[0] / "failure.json").read_text())["reason"]
+    assert len(runs(cells)) == 5
+    monkeypatch.setattr(runner, "run_cell", finish)
+    assert run(cells)[0] == []
+    assert not (cells / failed[0] / "failure.json").exists()
+
+
+def test_what_somebody_else_runs_is_left_to_him(cells):
+    cell = next(SUITE.cells())
+    with runner._lock(cells / "locks" / cell.name.replace("/", "_")) as mine:
+        assert mine
+        assert runner._run(cell, SUITE, cells) is False
+    assert runner._run(cell, SUITE, cells) is True
+
+
+def test_a_warm_start_is_made_by_one(cells, tmp_path, monkeypatch):
+    warm = tmp_path / "warm.safetensors"
+    warm.unlink()
+    made = []
+
+    def load_warm_model(task, seed, from_scratch):
+        made.append(seed)
+        warm.touch()
+
+    monkeypatch.setattr(runner, "load_warm_model", load_warm_model)
+    first, second = list(SUITE.cells())[:2]
+    with runner._lock(warm.with_suffix(".lock")):
+        assert runner._run(first, SUITE, cells) is False  # somebody is making it
+    assert runner._run(first, SUITE, cells) is True and runner._run(second, SUITE, cells) is True
+    assert made == [0]

@@ -1,0 +1,55 @@
+"""Statistics over seeds, by hand."""
+
+import numpy as np
+import pytest
+
+from sightline.compare.statistics import holm, paired_difference, share_of, sign_flip
+
+
+def test_sign_flip_counts_patterns():
+    # sums of +-1 +-2 +-3: 6, 4, 2, 0, 0, -2, -4, -6; of 8 patterns 2 are as far out as 6
+    assert sign_flip([1.0, 2.0, 3.0]) == 2 / 8
+    # observed 1 - 2 + 3 = 2: all but the two zeros are at least as far
+    assert sign_flip([1.0, -2.0, 3.0]) == 6 / 8
+    assert sign_flip([0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3, 0.4]) == 2 / 2**10
+
+
+def test_sign_flip_of_many_is_drawn_and_never_0():
+    assert sign_flip([1.0] * 40) == 1 / 2**16
+
+
+def test_sign_flip_is_fair_under_no_difference():
+    rng = np.random.default_rng(0)
+    p = [sign_flip(rng.normal(size=8).tolist()) for _ in range(400)]
+    assert np.mean(np.array(p) <= 0.1) == pytest.approx(0.1, abs=0.045)
+
+
+def test_holm_by_hand():
+    # ordered: 0.01 * 4 = 0.04, 0.02 * 3 = 0.06, 0.03 * 2 = 0.06, 0.5 * 1
+    found = holm({"a": 0.03, "b": 0.01, "c": 0.5, "d": 0.02})
+    assert found == pytest.approx({"a": 0.06, "b": 0.04, "c": 0.5, "d": 0.06})
+    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
+
+
+def test_differences_are_paired_by_seed():
+    first, second = {1: 0.6, 2: 0.9, 3: 0.5}, {3: 0.4, 2: 0.7, 1: 0.3, 9: 0.0}
+    found = paired_difference(first, second)
+    assert found.each == pytest.approx([0.3, 0.2, 0.1])
+    assert found.mean == pytest.approx(0.2)
+    assert 0.09 < found.low < found.mean < found.high < 0.31
+    assert found.p == 2 / 8
+
+
+def test_one_shared_seed_is_not_enough():
+    with pytest.raises(ValueError, match=r"needs two that both rules were run on, got \[2\]"):
+        paired_difference({1: 0.5, 2: 0.6}, {2: 0.5, 3: 0.6})
+
+
+def test_the_share_of_the_headroom():
+    whole, half = {1: 0.2, 2: 0.4}, {2: 0.2, 1: 0.1}
+    found = share_of(half, whole)
+    assert found is not None
+    # a half in every resample, because numerator and denominator are resampled together
+    assert tuple(found) == pytest.approx((0.5, 0.5, 0.5))
+    assert share_of(half, {1: -0.1, 2: 0.4}) is None  # the whole may be nothing
+    assert share_of({1: 0.1}, {1: 0.2}) is None
