@@ -95,7 +95,7 @@ def test_resumed_at_any_step_a_run_ends_as_if_never_stopped(
         for later in range(step + 1, 5):
             shutil.rmtree(again / f"checkpoint-{later}")
         # other weights, so that loading them is part of the test; other generators too
-        trainer = make(again.name, other=True, **settings)
+        trainer = make(again.name, other=True, save_strategy="no", **settings)
         torch.manual_seed(step)
 
         trainer.train(resume_from_checkpoint=True)

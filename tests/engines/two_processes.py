@@ -32,7 +32,7 @@ def place_in_group(completions, **columns):
 
 
 def train_all(tiny, folder: Path, processes: int) -> dict[str, Any]:
-    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, and its curve."""
+    """Per algorithm, the parameters after 3 steps on 2 prompts x 4 responses, and its curve."""
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, processes=processes)
     return torch.load(output)
@@ -58,7 +58,7 @@ def train_sharded(rank: int, tiny, folder: Path) -> None:
             train_dataset=digits.rows(4, seed=1),
             save_strategy="steps",
         )
-        trainer.train(str(folder / "sharded" / "checkpoint-3") if name == "resumed" else None)
+        trainer.train(str(folder / "sharded" / "checkpoint-2") if name == "resumed" else None)
         assert isinstance(next(trainer.model.parameters()), DTensor)
         end = trainer.accelerator.get_state_dict(trainer.model)
         if rank == 0:
@@ -152,12 +152,12 @@ def _trainer(tiny, folder: Path, rows: int, save_strategy="no", **options) -> Pe
         per_device_train_batch_size=rows,
         num_generations=4,
         max_completion_length=6,
-        max_steps=5,
+        max_steps=3,
         learning_rate=0.02,
         optim="sgd",
         max_grad_norm=1e9,  # so that a step is the gradient
         save_strategy=save_strategy,
-        save_steps=3,
+        save_steps=2,
         report_to="none",
         use_cpu=True,
         bf16=False,
