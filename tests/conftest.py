@@ -9,6 +9,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import random
 import socket
+from functools import cache, cached_property
+from importlib.metadata import Distribution
 from types import SimpleNamespace
 
 import jaxtyping
@@ -72,6 +74,17 @@ def no_network():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def installed_packages():
+    """Reads what a package says of itself once: TRL asks with each trainer and checkpoint."""
+    said = cached_property(Distribution.metadata.fget)
+    said.__set_name__(Distribution, "metadata")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Distribution, "from_name", staticmethod(cache(Distribution.from_name)))
+        patch.setattr(Distribution, "metadata", said)
+        yield
+
+
 @pytest.fixture
 def annotations_off():
     """Switches shape annotations off, as they are for users; border checks still hold (T85)."""
@@ -82,9 +95,18 @@ def annotations_off():
 
 @pytest.fixture(scope="session")
 def tiny():
-    """The tiny VLM with random weights, and its processor; who changes it changes it back."""
+    """A tiny VLM of two layers with random weights, and its processor.
+
+    Who changes it changes it back.
+    """
     from sightline import tiny_vlm
     from sightline.tasks import digits
 
     processor = tiny_vlm.build_processor(digits.corpus())
-    return SimpleNamespace(model=tiny_vlm.build_model(processor).eval(), processor=processor)
+    model = tiny_vlm.build_model(processor).eval()
+    # two layers of each kind take every path that more do, in little more than half the time
+    text, vision = model.config.text_config, model.config.vision_config
+    del model.model.language_model.layers[2:], model.model.visual.blocks[2:]
+    del text.layer_types[2:], vision.fullatt_block_indexes[2:]
+    text.num_hidden_layers = vision.depth = 2
+    return SimpleNamespace(model=model, processor=processor)

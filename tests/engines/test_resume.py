@@ -12,7 +12,6 @@ from trl import GRPOConfig
 from sightline import PGPO, checkpoints
 from sightline.engines.trl import PerceptionGRPOTrainer
 from sightline.tasks import digits
-from sightline.tiny_vlm import build_model
 
 TIMES = ("seconds", "step_time", "_runtime", "_per_second", "train_loss")  # of a process, not a run
 
@@ -26,7 +25,11 @@ def make(tiny, tmp_path):
     """A trainer on the tiny model, or on one of other weights, in a folder of this name."""
 
     def build(folder="run", other=False, rows=3, peft_config=None, **settings):
-        model = build_model(tiny.processor, seed=9) if other else copy.deepcopy(tiny.model)
+        model = copy.deepcopy(tiny.model)
+        if other:
+            generator = torch.Generator().manual_seed(9)
+            for parameter in model.parameters():
+                parameter.data += torch.empty_like(parameter).normal_(generator=generator)
         return PerceptionGRPOTrainer(
             model=model,
             processing_class=tiny.processor,
