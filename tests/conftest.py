@@ -9,9 +9,10 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import random
 import socket
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from importlib.metadata import Distribution
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
+from typing import get_args
 
 import jaxtyping
 import numpy as np
@@ -20,6 +21,39 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+
+
+def names_shapes(hint):
+    """Whether an annotation holds one of jaxtyping's, or text that may."""
+    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
+        return True
+    parts = hint if isinstance(hint, list) else get_args(hint)  # a list: arguments of a Callable
+    return isinstance(hint, str) or any(map(names_shapes, parts))
+
+
+def check_types(typechecker):
+    """What the import hook decorates our code with.
+
+    Where no shape is compared, the type checker alone finds the same in a tenth of the time.
+    """
+
+    def decorate(code):
+        if isinstance(code, FunctionType) and not any(
+            map(names_shapes, code.__annotations__.values())
+        ):
+            checked = typechecker(code)
+
+            @wraps(code)
+            def either(*args, **kwargs):
+                return (code if jaxtyping.config.jaxtyping_disable else checked)(*args, **kwargs)
+
+            return either
+        return jaxtyped(typechecker=typechecker)(code)
+
+    return decorate
+
+
+jaxtyped, jaxtyping.jaxtyped = jaxtyping.jaxtyped, check_types
 
 # the same draws on every run and machine; a slow machine is no failure
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
