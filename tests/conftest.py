@@ -17,10 +17,9 @@ from typing import get_args
 import jaxtyping
 import numpy as np
 import pytest
-import torch
 from hypothesis import settings
 
-torch.set_num_threads(1)
+# no torch here: the process that hands the tests out to others would wait for it
 
 
 def names_shapes(hint):
@@ -60,17 +59,19 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_collection(session):
-    """Imports without garbage collection: a fifth of their time goes there, and none is found."""
+    """Imports without garbage collection, a fifth of their time, and leaves it what was imported.
+
+    Every training collects once, and would go through all of it.
+    """
     gc.disable()
-
-
-def pytest_collection_finish(session):
-    """Leaves what was imported out of garbage collection, of which every training does one."""
-    gc.enable()
-    gc.collect()
-    gc.freeze()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_sessionfinish(session):
@@ -81,11 +82,21 @@ def pytest_sessionfinish(session):
 @pytest.fixture(autouse=True)
 def seed():
     """Seeds every generator with 0 before each test, and is that seed."""
+    import torch
+
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
     torch.set_flush_denormal(False)  # commands, which tests run in their own process, set it
     return 0
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Keeps torch from taking the cores of the other workers."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="session")
