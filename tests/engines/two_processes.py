@@ -35,7 +35,7 @@ def place_in_group(completions, **columns):
 
 
 def train_all(tiny, folder: Path, processes: int, names=tuple(ALGORITHMS)) -> dict[str, Any]:
-    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, curve and metrics."""
+    """Per algorithm, the parameters after 3 steps on 2 prompts x 4 responses, curve and metrics."""
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, names, processes=processes)
     return torch.load(output)
@@ -61,7 +61,7 @@ def train_sharded(rank: int, tiny, folder: Path) -> None:
             train_dataset=digits.rows(4, seed=1),
             save_strategy="steps",
         )
-        trainer.train(str(folder / "sharded" / "checkpoint-3") if name == "resumed" else None)
+        trainer.train(str(folder / "sharded" / "checkpoint-2") if name == "resumed" else None)
         assert isinstance(next(trainer.model.parameters()), DTensor)
         end = trainer.accelerator.get_state_dict(trainer.model)
         if rank == 0:
@@ -267,7 +267,7 @@ def _train_all(_rank: int, tiny, folder: Path, rows: int, output: Path, names) -
 
 
 def _trainer(
-    tiny, folder: Path, rows: int, save_strategy="no", optim="sgd", max_steps=5, **options
+    tiny, folder: Path, rows: int, save_strategy="no", optim="sgd", max_steps=3, **options
 ) -> PerceptionGRPOTrainer:
     args = GRPOConfig(
         output_dir=str(folder),
@@ -279,7 +279,7 @@ def _trainer(
         optim=optim,
         max_grad_norm=1e9,  # so that a step is the gradient
         save_strategy=save_strategy,
-        save_steps=3,
+        save_steps=2,
         report_to="none",
         use_cpu=True,
         bf16=False,
