@@ -10,7 +10,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from sightline import demo
 from sightline.cli import main
 
-FILES = ("run.json", "metrics.jsonl", "tokens.jsonl", "result.json", "report.html")
+FILES = (
+    *("run.json", "metrics.jsonl", "tokens.jsonl", "heldout.jsonl", "result.json", "report.html"),
+)
 
 
 QUESTIONS, SHOWN = 24, 10
@@ -80,7 +82,7 @@ def test_the_demo_leaves_a_complete_run_folder(small, first):
     assert sum(right) / QUESTIONS == pytest.approx(result["accuracy_after"])
 
 
-def test_the_same_seed_gives_the_same_numbers_and_grpo_runs_the_same_job(small, first):
+def test_the_same_seed_gives_the_same_numbers_and_grpo_runs_the_same_job(small, first, capsys):
     (first, _), again = first, run(small / "b")
     for name in ("accuracy_before", "accuracy_after", "gain_ci95", "visual_tokens_auroc"):
         assert first[name] == again[name]
@@ -91,6 +93,13 @@ def test_the_same_seed_gives_the_same_numbers_and_grpo_runs_the_same_job(small, 
     assert plain["algorithm"] == "grpo"
     assert plain["accuracy_before"] == first["accuracy_before"]  # paired from the start
     assert plain["seconds"]["scoring"] == 0
+
+    capsys.readouterr()
+    assert main(["compare", str(small / "a"), str(small / "c")]) == 0
+    shown = capsys.readouterr().out
+    accuracies = f"{first['accuracy_after']:.1%} and {plain['accuracy_after']:.1%}"
+    assert f"{QUESTIONS} held-out questions" in shown and accuracies in shown
+    assert main(["compare", str(small / "a"), str(small)]) == 2
 
 
 def test_an_interrupted_demo_says_what_it_keeps(small, capsys, monkeypatch):
