@@ -7,6 +7,7 @@ import signal
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from sightline.compare import runner
 from sightline.compare.suite import parse_suite
@@ -62,6 +63,19 @@ def test_every_cell_is_run_once(cells):
     _, again = run(cells)
     assert again == [f"6 cells, 0 to run, 2 at a time, into {cells}"]
     assert set(runs(cells).values()) == {"once\n"}
+
+
+def test_workers_compute_on_one_thread_from_the_start(cells, monkeypatch, tmp_path):
+    (tmp_path / "warm.safetensors").unlink()
+
+    def load_warm_model(task, seed, from_scratch):
+        (tmp_path / "warm.safetensors").write_text(str(torch.get_num_threads()))
+
+    monkeypatch.setattr(runner, "load_warm_model", load_warm_model)
+    torch.set_num_threads(2)
+    run(cells)
+    torch.set_num_threads(1)
+    assert (tmp_path / "warm.safetensors").read_text() == "1"
 
 
 def test_a_longer_suite_runs_what_is_new(cells):

@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from .. import tasks
+from ..process import use_threads
 from ..records import append_lines, write_json
 from ..warm_start import load_warm_model, warm_start_path
 from .cell import Cell, run_cell
@@ -104,6 +105,7 @@ def work(name: str, text: str, folder: Path) -> None:
     """Run cells until all are run or somebody else's; what a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _write_to(folder / "logs" / f"worker-{os.getpid()}.log")
+    use_threads(1)  # for warm starts too, whose name and speed depend on it
     suite, parent = parse_suite(name, text), os.getppid()
     cells = list(suite.cells())
     while os.getppid() == parent:  # nobody waits for the cells of an orphan
