@@ -333,6 +333,9 @@ def test_two_processes_train_like_one_whole_and_sharded(tiny, tmp_path):  # T30,
     assert same(two["sharded"][0], resumed[0])
     saved = type(tiny.model).from_pretrained(tmp_path / "saved")
     assert same(dict(saved.named_parameters()), resumed[0])
+    for rank in (0, 1):  # P6
+        assert "is not the data it should be" in (tmp_path / f"refused-{rank}").read_text()
+    assert not (tmp_path / "was run").exists()
 
 
 @pytest.mark.parametrize(
