@@ -123,6 +123,12 @@ def test_a_plan_that_is_met_is_let_through(in_folder, capsys, monkeypatch):
     assert "no data at 'rows.jsonl'" in refused(capsys, *flags)
 
 
+def test_a_launch_with_fsdp_that_was_not_planned_is_refused(in_folder, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    said = refused(capsys, "--data", "rows.jsonl")
+    assert "planned for --sharding none, and accelerate is set to FSDP: add --sharding fsdp" in said
+
+
 def test_pixel_limits_reach_the_processor():
     processor = tiny_vlm.build_processor([])
     limit_pixels(processor, 1024, 4096)  # 4 to 16 cells of 16 x 16
