@@ -92,7 +92,8 @@ def train_with_deepspeed(rank: int, tiny, folder: Path) -> None:
         trainer = _trainer(
             copy.deepcopy(tiny),
             folder / "deepspeed",
-            4,
+            2,
+            accumulation=2,
             algorithm=PGPO(),
             reward_funcs=place_in_group,
             train_dataset=digits.rows(4, seed=1),
@@ -279,11 +280,19 @@ def _train_all(_rank: int, tiny, folder: Path, rows: int, output: Path, names) -
 
 
 def _trainer(
-    tiny, folder: Path, rows: int, save_strategy="no", optim="sgd", max_steps=5, **options
+    tiny,
+    folder: Path,
+    rows: int,
+    save_strategy="no",
+    optim="sgd",
+    max_steps=5,
+    accumulation=1,
+    **options,
 ) -> PerceptionGRPOTrainer:
     args = GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=rows,
+        gradient_accumulation_steps=accumulation,
         num_generations=4,
         max_completion_length=6,
         max_steps=max_steps,
