@@ -73,7 +73,7 @@ def test_the_page_warns_of_steps_that_are_rounded_away(in_folder, capsys):
         (["--task", "chess"], "unknown task 'chess'"),
         (["--data", "rows.jsonl"], "no data at 'rows.jsonl'"),
         (["--data", "."], "holds no data"),
-        (["--model", "Qwen/Qwen2.5-VL-3B-Instruct"], "configuration of 'Qwen/Qwen2.5-VL-3B-Ins"),
+        (["--model", "Qwen/Qwen2.5-VL-3B-Instruct"], "weights or processor of 'Qwen/Qwen2.5-VL"),
     ],
 )
 def test_a_dry_run_refuses_what_a_run_would(in_folder, capsys, flags, sentence):
