@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
 import sightline
@@ -106,6 +107,11 @@ SQUARE, ROW = torch.zeros(3, 3), torch.zeros(3)
 def test_a_wrong_shape_is_refused_by_its_annotation(call):  # T86
     with pytest.raises(TypeCheckError):
         call()
+
+
+def test_a_wrong_type_is_refused_where_no_shape_is_named():
+    with pytest.raises(BeartypeCallHintViolation, match="length='3'"):
+        masked.share(0.5, "3")
 
 
 def test_the_network_is_refused():  # T91

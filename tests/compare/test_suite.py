@@ -24,6 +24,13 @@ def test_a_suite_is_tasks_times_rules_times_rates_times_seeds():
     assert suite.protocol.steps == 6 and suite.reference == "uniform" and suite.oracle is None
 
 
+def test_seeds_may_share_starts():
+    text = TEXT.replace("steps: 6", "steps: 6, warm_starts: 3")
+    protocol = parse_suite("mine", text).protocol
+    assert [protocol.start(seed) for seed in (0, 4, 101)] == [0, 1, 2]
+    assert parse_suite("mine", TEXT).protocol.start(101) == 101
+
+
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_suite_of_the_package_is_whole(path):
     assert list(find_suite(path.stem).cells())
@@ -41,6 +48,11 @@ def test_every_suite_of_the_package_is_whole(path):
         ("{first: 100, count: 2}", "[1, 1]", "seeds must be different whole numbers"),
         ("measure_every: 3", "measure_every: 4", "measure_every must divide steps, 6, got 4"),
         ("steps: 6", "stps: 6", "protocol has no 'stps'"),
+        (
+            "steps: 6",
+            "steps: 6, warm_starts: 0",
+            "warm_starts must be a whole number of at least 1",
+        ),
         ("steps: 6", "steps: 0", "steps must be a whole number of at least 1, got 0"),
         ("seeds:", "seed:", "unknown key 'seed'"),
         ("tasks: [digits-sum-12-free, charts]", "", "lacks tasks"),

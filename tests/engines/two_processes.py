@@ -36,7 +36,7 @@ def place_in_group(completions, **columns):
 
 
 def train_all(tiny, folder: Path, processes: int, names=tuple(ALGORITHMS)) -> dict[str, Any]:
-    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, curve and metrics."""
+    """Per algorithm, the parameters after 3 steps on 2 prompts x 4 responses, curve and metrics."""
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, names, processes=processes)
     return torch.load(output)
@@ -62,13 +62,13 @@ def train_sharded(rank: int, tiny, folder: Path) -> None:
             train_dataset=digits.rows(4, seed=1),
             save_strategy="steps",
         )
-        trainer.train(str(folder / "sharded" / "checkpoint-3") if name == "resumed" else None)
+        trainer.train(str(folder / "sharded" / "checkpoint-2") if name == "resumed" else None)
         assert isinstance(next(trainer.model.parameters()), DTensor)
         end = trainer.accelerator.get_state_dict(trainer.model)
         if rank == 0:
             torch.save((end, curve_of(trainer), metrics_of(trainer)), folder / f"{name}.pt")
     trainer.save_model(str(folder / "saved"))
-    checkpoint = folder / "sharded" / "checkpoint-3"
+    checkpoint = folder / "sharded" / "checkpoint-2"
     if rank == 0:
         table = next(checkpoint.glob("optimizer_0/.metadata"))
         table.write_bytes(pickle.dumps(_Payload(folder / "was run")))
@@ -99,7 +99,7 @@ def train_with_deepspeed(rank: int, tiny, folder: Path) -> None:
             train_dataset=digits.rows(4, seed=1),
             save_strategy="steps",
         )
-        checkpoint = folder / "deepspeed" / "checkpoint-3"
+        checkpoint = folder / "deepspeed" / "checkpoint-2"
         trainer.train(str(checkpoint) if name == "resumed" else None)
         if rank == 0:
             end = {name: p.detach() for name, p in trainer.model.named_parameters()}
@@ -285,7 +285,7 @@ def _trainer(
     rows: int,
     save_strategy="no",
     optim="sgd",
-    max_steps=5,
+    max_steps=3,
     accumulation=1,
     **options,
 ) -> PerceptionGRPOTrainer:
@@ -300,7 +300,7 @@ def _trainer(
         optim=optim,
         max_grad_norm=1e9,  # so that a step is the gradient
         save_strategy=save_strategy,
-        save_steps=3,
+        save_steps=2,
         report_to="none",
         use_cpu=True,
         bf16=False,

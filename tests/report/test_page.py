@@ -11,6 +11,7 @@ from PIL import Image
 
 from sightline.cli import main
 from sightline.report import write_report
+from sightline.report.panels import responses as responses_panel
 from sightline.report.panels.responses import choose, spread
 from sightline.report.panels.training import METRICS
 from sightline.report.records import read_response
@@ -605,16 +606,19 @@ def test_strange_text_stays_valid_and_tokens_line_up(report):
     assert not re.search(forbidden, page.source)
 
 
-def test_long_responses_fold_and_then_stop(report):
-    count = 5_000
+def test_long_responses_fold_and_then_stop(report, monkeypatch):
+    assert (responses_panel.FOLD, responses_panel.CUT) == (400, 4_000)
+    monkeypatch.setattr(responses_panel, "FOLD", 40)
+    monkeypatch.setattr(responses_panel, "CUT", 1_200)
+    count = 1_500
     long = record(tokens=[f" t{n}" for n in range(count)], dependency=[0.1] * count, labels=None,
                   weights=[1.0] * count, views={})  # fmt: skip
     page = report([long])
 
-    assert len(page.tokens) == 4_000
-    assert page.shows("3,600 more tokens")
-    assert page.shows("1,000 further tokens left out here")
-    assert page.shows("5,000 tokens of 1 held-out response")  # all of them are counted
+    assert len(page.tokens) == 1_200
+    assert page.shows("1,160 more tokens")
+    assert page.shows("300 further tokens left out here")
+    assert page.shows("1,500 tokens of 1 held-out response")  # all of them are counted
 
 
 # same input, same bytes

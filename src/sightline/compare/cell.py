@@ -20,7 +20,7 @@ from ..records import HELD_OUT_FILE, append_lines, read_lines, write_json
 from ..rewards import exact_answer, think_format
 from ..run_arguments import TINY_SETTINGS
 from ..train import description
-from ..warm_start import WarmStart, load_warm_model
+from ..warm_start import load_warm_model
 from .measure import Answers, answer, longest_response, look
 from .trainer import LabelledTrainer
 from .update_norm import EqualNormAdamW
@@ -52,6 +52,8 @@ class Protocol:
         heldout: held-out questions at each measurement.
         twins: of them, how many are also asked about their counterfactual twin, before and after.
         update_norm: length of every update of the weights, whatever the rule; None for Adam's own.
+        warm_starts: how many starts the seeds share, each made from its own seed: a seed begins
+            with start `seed % warm_starts`. None for one of its own.
     """
 
     steps: int = 60
@@ -61,12 +63,19 @@ class Protocol:
     heldout: int = 400
     twins: int = 200
     update_norm: float | None = None
+    warm_starts: int | None = None
+
+    def start(self, seed: int) -> int:
+        """The seed of the warm start that cells of `seed` begin with."""
+        return seed if self.warm_starts is None else seed % self.warm_starts
 
     def __post_init__(self):
         for name, value in asdict(self).items():
             if name == "update_norm":
                 if value is not None and not 0 < value < float("inf"):
                     raise ValueError(f"update_norm must be above 0 and finite, got {value}")
+            elif name == "warm_starts" and value is None:
+                continue
             elif not (isinstance(value, int) and value >= (0 if name == "twins" else 1)):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.steps % self.measure_every:
@@ -88,7 +97,7 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
     use_threads(1)
     quiet_libraries()
     task = tasks.load(cell.task)
-    model, processor = load_warm_model(task, cell.seed, recipe=WarmStart(), from_scratch=True)
+    model, processor = load_warm_model(task, protocol.start(cell.seed), from_scratch=True)
     rows = task.rows(protocol.steps * protocol.prompts, seed=cell.seed, split="rl")
     heldout = task.rows(protocol.heldout, seed=cell.seed, split="heldout")
     longest = longest_response(processor, task, rows)

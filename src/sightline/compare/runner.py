@@ -119,7 +119,8 @@ def work(name: str, text: str, folder: Path) -> None:
 def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
     """Run `cell`, unless somebody else does or is making its warm start; whether it was run."""
     path = folder / cell.name
-    warm = warm_start_path(tasks.load(cell.task), cell.seed)
+    task, start = tasks.load(cell.task), suite.protocol.start(cell.seed)
+    warm = warm_start_path(task, start)
     with _lock(folder / "locks" / cell.name.replace("/", "_")) as mine:
         if not mine or _is_settled(path):
             return False
@@ -127,7 +128,7 @@ def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
             if not alone and not warm.exists():
                 return False  # what needs another warm start comes first
             if not warm.exists():
-                load_warm_model(tasks.load(cell.task), cell.seed, from_scratch=True)
+                load_warm_model(task, start, from_scratch=True)
         if path.exists():
             shutil.rmtree(path)  # of a process that was killed
         path.mkdir(parents=True)

@@ -1,0 +1,74 @@
+"""Signal and noise of the gradient under each rule of credit, at a policy that is not trained.
+
+    python benchmarks/credit_gradients.py --task digits-sum-48-free --seed 0 --batches 24
+
+Samples batches from the warm start of the task and measures what every rule makes of them
+(`sightline.compare.gradients`). Adds to `benchmarks/results/testbed/gradients.json` and prints the
+table.
+"""
+
+import argparse
+import json
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+from sightline import tasks
+from sightline.compare.gradients import measure_gradients
+from sightline.compare.measure import longest_response
+from sightline.compare.rules import RULES
+from sightline.process import quiet_libraries, use_threads
+from sightline.records import environment
+from sightline.warm_start import load_warm_model
+
+RESULTS = Path(__file__).parent / "results" / "testbed" / "gradients.json"
+SHOWN = (
+    *("uniform", "oracle", "oracle-floor", "pgpo", "pgpo-kl", "pgpo-shuffled", "vppo"),
+    *("vppo-filter", "prpo", "top-10", "top-40", "entropy-40", "bounded-10", "bounded-25"),
+    "bounded-50",
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="digits-sum-48-free")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batches", type=int, default=24)
+    args = parser.parse_args()
+    use_threads(1)
+    quiet_libraries()
+    task = tasks.load(args.task)
+    model, processor = load_warm_model(task, args.seed, from_scratch=True)
+    found = measure_gradients(
+        model,
+        processor,
+        task,
+        {name: RULES[name] for name in SHOWN},
+        "uniform",
+        batches=args.batches,
+        prompts=16,
+        group_size=8,
+        max_new_tokens=longest_response(processor, task, task.rows(20)),
+        seed=args.seed,
+        progress=lambda done: print(f"batch {done} of {args.batches}", flush=True),
+    )
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
+    kept |= {
+        "command": "python benchmarks/credit_gradients.py --task TASK --seed SEED",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        "versions": environment(),
+    }
+    rules = {name: asdict(statistics) for name, statistics in found.items()}
+    kept["runs"][f"{args.task} seed {args.seed}"] = rules
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    print("| rule | norm of mean | deviation | signal to noise | cosine with uniform |")
+    print("|---|---|---|---|---|")
+    for name, s in found.items():
+        cosine = "n/a" if s.cosine is None else f"{s.cosine:.3f}"
+        print(f"| {name} | {s.norm:.3g} | {s.deviation:.3g} | {s.signal_to_noise:.3g} | {cosine} |")
+
+
+if __name__ == "__main__":
+    main()
