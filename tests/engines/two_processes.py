@@ -36,7 +36,7 @@ def place_in_group(completions, **columns):
 
 
 def train_all(tiny, folder: Path, processes: int, names=tuple(ALGORITHMS)) -> dict[str, Any]:
-    """Per algorithm, the parameters after 3 steps on 2 prompts x 4 responses, curve and metrics."""
+    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, curve and metrics."""
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, names, processes=processes)
     return torch.load(output)
@@ -285,7 +285,7 @@ def _trainer(
     rows: int,
     save_strategy="no",
     optim="sgd",
-    max_steps=3,
+    max_steps=5,
     accumulation=1,
     **options,
 ) -> PerceptionGRPOTrainer:
