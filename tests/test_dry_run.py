@@ -73,7 +73,7 @@ def test_the_page_warns_of_steps_that_are_rounded_away(in_folder, capsys):
         (["--task", "chess"], "unknown task 'chess'"),
         (["--data", "rows.jsonl"], "no data at 'rows.jsonl'"),
         (["--data", "."], "holds no data"),
-        (["--model", "Qwen/Qwen2.5-VL-3B-Instruct"], "configuration of 'Qwen/Qwen2.5-VL-3B-Ins"),
+        (["--model", "Qwen/Qwen2.5-VL-3B-Instruct"], "weights or processor of 'Qwen/Qwen2.5-VL"),
     ],
 )
 def test_a_dry_run_refuses_what_a_run_would(in_folder, capsys, flags, sentence):
@@ -121,6 +121,12 @@ def test_a_plan_that_is_met_is_let_through(in_folder, capsys, monkeypatch):
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     flags = ["--processes", "1", "--sharding", "fsdp", "--data", "rows.jsonl"]
     assert "no data at 'rows.jsonl'" in refused(capsys, *flags)
+
+
+def test_a_launch_with_fsdp_that_was_not_planned_is_refused(in_folder, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    said = refused(capsys, "--data", "rows.jsonl")
+    assert "planned for --sharding none, and accelerate is set to FSDP: add --sharding fsdp" in said
 
 
 def test_pixel_limits_reach_the_processor():

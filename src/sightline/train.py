@@ -80,10 +80,16 @@ def check_launch(run: RunArguments, args: GRPOConfig) -> None:
             f"with accelerate launch --num_processes {run.processes}, or change --processes and "
             "the batch settings with it"
         )
-    if run.sharding == "fsdp" and os.environ.get("ACCELERATE_USE_FSDP", "false") != "true":
+    shards = os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
+    if run.sharding == "fsdp" and not shards:
         raise ValueError(
             f"the run is planned for --sharding {run.sharding}, and accelerate is not set to it: "
             "start it with accelerate launch --config_file, see recipes/accelerate"
+        )
+    if shards and run.sharding != "fsdp":
+        raise ValueError(
+            f"the run is planned for --sharding {run.sharding}, and accelerate is set to FSDP: add "
+            "--sharding fsdp, or start it with recipes/accelerate/ddp.yaml"
         )
 
 

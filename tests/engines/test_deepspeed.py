@@ -69,6 +69,11 @@ def sharded_by_deepspeed(config, when_short="keep"):
         ({"stage": 1}, "keep", ["DeepSpeed with ZeRO stage 1"]),
         ({}, "error", ["DeepSpeed with ZeRO stage 0"]),
         (
+            {"stage": 2, "compute_grad_norm": False},
+            "keep",
+            ["DeepSpeed's compute_grad_norm=false"],
+        ),
+        (
             {"stage": 2, "offload_optimizer": {"device": "cpu"}},
             "keep",
             ["DeepSpeed's offload_optimizer to 'cpu'"],

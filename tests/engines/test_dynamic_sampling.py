@@ -198,6 +198,21 @@ def test_what_rewards_log_is_kept_for_what_is_kept(make):  # noqa: F811
     assert list(trainer._logs["extra"]["question"]) == batch["row_ids"]
 
 
+def test_tokens_of_all_rounds_are_counted(make):  # noqa: F811
+    trainer, _ = scripted(make, [0, 1, 1, 0])
+    generate, spent = trainer._generate_single_turn, []
+
+    def watch(prompts, *rest):
+        responses, *others = generate(prompts, *rest)
+        spent.append(sum(map(len, [*prompts, *responses])))
+        return responses, *others
+
+    trainer._generate_single_turn = watch
+    rollout(trainer)
+    assert len(spent) == 2
+    assert trainer._metrics["train"]["num_tokens"] == [sum(spent)]
+
+
 def test_rounds_run_no_pass_for_log_probs(make, monkeypatch):  # noqa: F811
     trainer, _ = scripted(make, [0, 1, 1, 0], Algorithm(), num_iterations=2)
     asked = passes_of_trl(monkeypatch)

@@ -1,15 +1,18 @@
 """Steps that must not be taken, and runs that are asked to stop."""
 
+import asyncio
 import os
 import signal
 import warnings
+from types import SimpleNamespace
 
 import pytest
+import torch
 from test_trl import make, same, weights_of  # noqa: F401
 from transformers import TrainerCallback
 
-from sightline import ALGORITHMS, PGPO, Algorithm, checkpoints
-from sightline.engines.trl import DynamicSampling
+from sightline import ALGORITHMS, PGPO, VPPO, Algorithm, checkpoints
+from sightline.engines.trl import DynamicSampling, seam
 from sightline.engines.trl.guards import StopOnSignal
 from sightline.tasks import digits
 
@@ -79,6 +82,62 @@ def test_a_step_that_is_not_finite_is_skipped_and_its_row_named(make, monkeypatc
     named = sentence.split("rows at fault: ")[1].split(". The")[0]
     # where log-probs are spoiled, the row is the sixth after TRL's shuffle
     assert named in (sampled[1] if site == "log-prob" else [sampled[1][5]])
+
+
+def test_a_reward_of_nan_is_not_finite_and_none_is_no_reward(make):  # noqa: F811
+    # TRL takes NaN for None, and both for a reward of 0
+    rows = [{**row, "id": f"row-{i}"} for i, row in enumerate(digits.rows(4, seed=1))]
+    trainer = make(Algorithm(), rows=rows, max_steps=2)
+    asked = []
+
+    def reward(completions, **columns):
+        asked.append(columns["id"])
+        broken = float("nan") if trainer.state.global_step == 0 else 0.0
+        return [1.0, None, 0.0, 1.0, 1.0, broken, 0.0, 1.0]
+
+    trainer.reward_funcs = [reward]
+    watch = Watch(trainer)
+    trainer.add_callback(watch)
+    with pytest.warns(UserWarning, match=r"step 1: the gradient is not finite") as told:
+        trainer.train()
+    first, second = watch.seen
+    assert same(first, second) and not same(second, weights_of(trainer))
+    sentence = next(str(w.message) for w in told if "not finite" in str(w.message))
+    assert f"rows at fault: {asked[0][5]}. The step" in sentence
+    assert trainer.reward_funcs == [reward]
+
+
+def test_nan_is_found_in_what_is_awaited_too():
+    async def slow(**columns):
+        return [1.0, None, torch.tensor(float("nan"))]
+
+    trainer = SimpleNamespace(reward_funcs=[slow])
+    with seam.nan_is_no_none(trainer):
+        assert asyncio.run(trainer.reward_funcs[0](x=1)) == [1.0, None, float("inf")]
+    assert trainer.reward_funcs == [slow]
+
+
+def test_an_infinite_loss_with_a_finite_gradient_is_skipped_too(make, monkeypatch):  # noqa: F811
+    # The second use of a rollout batch: of a token whose log-prob is now -inf the ratio is 0, and
+    # the penalty on entropy infinite, with a gradient of -0.06 / tokens.
+    trainer = make(VPPO(), entropy_penalty=0.06, num_iterations=2, loss_type="dapo")
+    original = type(trainer)._get_per_token_logps_and_entropies
+
+    def log_probs(self, model, *args, **kwargs):
+        found = original(self, model, *args, **kwargs)
+        if self.state.global_step == 1 and found[0].requires_grad:
+            spoiled = found[0].clone()
+            spoiled[5, 0] = spoiled[5, 0] - float("inf")
+            self._log_probs = spoiled
+            return spoiled, *found[1:]
+        return found
+
+    monkeypatch.setattr(type(trainer), "_get_per_token_logps_and_entropies", log_probs)
+    watch = Watch(trainer)
+    trainer.add_callback(watch)
+    with pytest.warns(UserWarning, match=r"step 2: the gradient is not finite; rows at fault: \w"):
+        trainer.train()
+    assert same(watch.seen[1], weights_of(trainer))
 
 
 def test_three_such_steps_in_a_row_end_the_run(make):  # noqa: F811

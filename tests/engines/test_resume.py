@@ -224,6 +224,20 @@ def test_old_checkpoints_go_after_the_new_one_is_whole(make, tmp_path):  # T61
     assert found == ["checkpoint-3"]
 
 
+def test_a_run_begun_anew_in_a_folder_keeps_its_own_checkpoints(make, tmp_path):  # P3
+    run = tmp_path / "run"
+    make(max_steps=2).train()
+    again = make(other=True, max_steps=1, save_total_limit=1)
+    again.train()
+    assert sorted(path.name for path in run.glob("checkpoint-*")) == [
+        "checkpoint-1",
+        "checkpoint-1.aside",
+        "checkpoint-2.aside",
+    ]
+    saved = type(again.model).from_pretrained(checkpoints.newest_whole(run))
+    assert same(dict(saved.named_parameters()), weights_of(again))
+
+
 def test_another_number_of_processes_resumes_between_rollout_batches_only(make, tmp_path):
     make(max_steps=3, steps_per_generation=2, gradient_accumulation_steps=1).train()
     for step in (1, 2):

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import pickle
 import socket
 import warnings
 from pathlib import Path
@@ -35,7 +36,7 @@ def place_in_group(completions, **columns):
 
 
 def train_all(tiny, folder: Path, processes: int, names=tuple(ALGORITHMS)) -> dict[str, Any]:
-    """Per algorithm, the parameters after 3 steps on 2 prompts x 4 responses, curve and metrics."""
+    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, curve and metrics."""
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, names, processes=processes)
     return torch.load(output)
@@ -67,6 +68,12 @@ def train_sharded(rank: int, tiny, folder: Path) -> None:
         if rank == 0:
             torch.save((end, curve_of(trainer), metrics_of(trainer)), folder / f"{name}.pt")
     trainer.save_model(str(folder / "saved"))
+    checkpoint = folder / "sharded" / "checkpoint-2"
+    if rank == 0:
+        table = next(checkpoint.glob("optimizer_0/.metadata"))
+        table.write_bytes(pickle.dumps(_Payload(folder / "was run")))
+        _describe_again(checkpoint, table)
+    _train_refused(rank, trainer, checkpoint, folder)
 
 
 DEEPSPEED = {  # what `accelerate launch` makes of recipes/accelerate/deepspeed_zero2.yaml
@@ -85,7 +92,8 @@ def train_with_deepspeed(rank: int, tiny, folder: Path) -> None:
         trainer = _trainer(
             copy.deepcopy(tiny),
             folder / "deepspeed",
-            4,
+            2,
+            accumulation=2,
             algorithm=PGPO(),
             reward_funcs=place_in_group,
             train_dataset=digits.rows(4, seed=1),
@@ -99,12 +107,10 @@ def train_with_deepspeed(rank: int, tiny, folder: Path) -> None:
     trainer.save_model(str(folder / "saved"))
     trainer.accelerator.wait_for_everyone()
     if rank == 0:
-        _spoil(checkpoint, folder / "was run")
-    trainer.accelerator.wait_for_everyone()
-    try:
-        trainer.train(str(checkpoint))
-    except ValueError as error:
-        (folder / f"refused-{rank}").write_text(str(error))
+        file = next(checkpoint.glob("global_step*/mp_rank_00_model_states.pt"))
+        torch.save({"module": _Payload(folder / "was run")}, file)
+        _describe_again(checkpoint, file)
+    _train_refused(rank, trainer, checkpoint, folder)
 
 
 class _Payload:
@@ -117,14 +123,21 @@ class _Payload:
         return Path.touch, (self.marker,)
 
 
-def _spoil(checkpoint: Path, marker: Path) -> None:
-    """Hide a payload in what DeepSpeed wrote, and describe it as if it belonged there."""
-    file = next(checkpoint.glob("global_step*/mp_rank_00_model_states.pt"))
-    torch.save({"module": _Payload(marker)}, file)
+def _describe_again(checkpoint: Path, file: Path) -> None:
+    """Say in the manifest that a file that was changed belongs there."""
     manifest = checkpoint / checkpoints.MANIFEST
     listed = json.loads(manifest.read_text())
     listed["files"][file.relative_to(checkpoint).as_posix()] = checkpoints._describe(file)
     manifest.write_text(json.dumps(listed))
+
+
+def _train_refused(rank: int, trainer: Any, checkpoint: Path, folder: Path) -> None:
+    """Resume from a checkpoint that one process has spoiled, and leave what was said."""
+    trainer.accelerator.wait_for_everyone()
+    try:
+        trainer.train(str(checkpoint))
+    except ValueError as error:
+        (folder / f"refused-{rank}").write_text(str(error))
 
 
 def skip_with_deepspeed(rank: int, tiny, folder: Path) -> None:
@@ -267,11 +280,19 @@ def _train_all(_rank: int, tiny, folder: Path, rows: int, output: Path, names) -
 
 
 def _trainer(
-    tiny, folder: Path, rows: int, save_strategy="no", optim="sgd", max_steps=3, **options
+    tiny,
+    folder: Path,
+    rows: int,
+    save_strategy="no",
+    optim="sgd",
+    max_steps=5,
+    accumulation=1,
+    **options,
 ) -> PerceptionGRPOTrainer:
     args = GRPOConfig(
         output_dir=str(folder),
         per_device_train_batch_size=rows,
+        gradient_accumulation_steps=accumulation,
         num_generations=4,
         max_completion_length=6,
         max_steps=max_steps,

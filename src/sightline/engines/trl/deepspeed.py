@@ -57,6 +57,10 @@ def refusals(trainer: Any) -> dict[str, tuple[bool, str]]:
             not (config.get("bf16") or {}).get("check_grad_overflow", True),
             "a step that is not finite would not be skipped; leave it out",
         ),
+        "DeepSpeed's compute_grad_norm=false": (
+            not zero.get("compute_grad_norm", True),
+            "without bf16 a step that is not finite would not be skipped; leave it out",
+        ),
         "dynamic sampling with when_short='skip' and DeepSpeed": (
             sampling is not None and sampling.when_short == "skip",
             "its engine steps before it could be told not to; choose 'keep' or 'error'",

@@ -23,7 +23,7 @@ from trl import GRPOTrainer
 
 from ... import checkpoints
 from ...records import keep_lines, write_json
-from . import deepspeed
+from . import deepspeed, shards
 from .seam import is_sharded, period
 
 SETTINGS = "settings.json"
@@ -87,11 +87,14 @@ class ResumableGRPOTrainer(GRPOTrainer):
                 settings; from the last of a finished run nothing is trained.
         """
         if not resume_from_checkpoint:
+            if self.accelerator.is_main_process:  # else an older run's could be the newest
+                checkpoints.set_aside_after(self.run_folder, 0)
             return super().train(None, *args, **kwargs)
         found = resume_from_checkpoint
         chosen = (found if isinstance(found, Whole) else find_whole(self.run_folder, found)).folder
         begun = json.loads((chosen / SETTINGS).read_text(encoding="utf-8"))
         checkpoints.refuse_changes(chosen, begun, self.settings())
+        shards.check(chosen)
         state = TrainerState.load_from_json(str(chosen / "trainer_state.json"))
         if state.global_step >= (
             self.args.max_steps if self.args.max_steps > 0 else state.max_steps

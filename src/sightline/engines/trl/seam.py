@@ -4,12 +4,14 @@ They are private, or may change as such do; `support` holds the methods and chec
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from PIL import Image
 from trl import GRPOTrainer
+from trl.trainer.utils import is_async_callable
 
 from ...algorithms.base import Algorithm, ViewScores, checked_weights
 from ...encoding import Encoded
@@ -202,6 +204,38 @@ def scores_of_all(trainer: GRPOTrainer, scores: Mapping[str, ViewScores]) -> dic
         )
         for name, score in scores.items()
     }
+
+
+@contextmanager
+def nan_is_no_none(trainer: Any) -> Iterator[None]:
+    """Within, a reward function's NaN comes as infinite: TRL would take it for None, no reward."""
+    functions = trainer.reward_funcs
+    trainer.reward_funcs = [
+        function if isinstance(function, torch.nn.Module) else _with_infinite_for_nan(function)
+        for function in functions
+    ]
+    try:
+        yield
+    finally:
+        trainer.reward_funcs = functions
+
+
+def _with_infinite_for_nan(function: Callable[..., Any]) -> Callable[..., Any]:
+    def changed(rewards: Sequence[Any]) -> list[Any]:
+        # only NaN differs from itself, be it of Python, NumPy or torch
+        return [math.inf if r is not None and r != r else r for r in rewards]
+
+    if is_async_callable(function):
+
+        async def waits(*args: Any, **kwargs: Any) -> list[Any]:
+            return changed(await function(*args, **kwargs))
+
+        return waits
+
+    def calls(*args: Any, **kwargs: Any) -> list[Any]:
+        return changed(function(*args, **kwargs))
+
+    return calls
 
 
 def rewards(trainer: GRPOTrainer, count: int) -> list[float]:

@@ -48,7 +48,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
     args: GRPOConfig
     model: Any
     num_generations: int
-    _infinite_rewards: Tensor  # `(B,)`, of the last rollout batch
+    _broken_rewards: Tensor  # `(B,)`: whether one was NaN or infinite, in the last rollout batch
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
                 output = self._roll_out(rows)
         output["skip"] = [skipped] * len(rows)
         # TRL would make 0 of the advantages of its group
-        output["advantages"][self._infinite_rewards] = float("nan")
+        output["advantages"][self._broken_rewards] = float("nan")
         output["row_ids"] = [str(row.get("id", index)) for index, row in enumerate(rows)]
         return output
 
@@ -128,10 +128,14 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         return output
 
     def _calculate_rewards(self, inputs: list[dict], *args: Any, **kwargs: Any) -> Tensor:
-        with self.clock.times("rewards"):
+        with self.clock.times("rewards"), seam.nan_is_no_none(self):
             rewards = super()._calculate_rewards(inputs, *args, **kwargs)
         first = self.accelerator.process_index * len(inputs)
-        self._infinite_rewards = rewards[first : first + len(inputs)].isinf().any(1)
+        mine = rewards[first : first + len(inputs)]
+        models = [isinstance(function, torch.nn.Module) for function in self.reward_funcs]
+        # a model has no None to give
+        broken = mine.isinf() | (mine.isnan() & torch.tensor(models, device=mine.device))
+        self._broken_rewards = broken.any(1)
         return rewards
 
     def _score_rollout(self, inputs: list[dict]) -> dict[str, Any]:
@@ -220,11 +224,13 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         log_probs, self._log_probs = self._log_probs, None
         if log_probs is not None and self.args.loss_type in seam.CLIPPING_LOSSES:
             seam.log(self, {"clip_ratio/credited": seam.clipped_share(self, inputs, log_probs)})
-        if not loss.isfinite():
-            self.strange_rows += seam.strange_rows(inputs, log_probs)
-        if log_probs is None or not self.entropy_penalty:
+        if log_probs is not None and self.entropy_penalty:
+            loss = loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+        if loss.isfinite():
             return loss
-        return loss + self.entropy_penalty * seam.dapo_mean(self, -log_probs, inputs)
+        self.strange_rows += seam.strange_rows(inputs, log_probs)
+        # its gradient may be finite, as that of the penalty is where a log-prob is infinite
+        return loss * float("nan")
 
     def _weights(self, responses: Encoded, scored: Scored) -> Tensor:
         """The algorithm's weights, one per token."""
