@@ -206,10 +206,14 @@ def test_images_outside_of_the_folder_are_taken_where_that_is_allowed(tmp_path):
         ({"response": "a <|image_pad|>"}, "stands for a picture: take it out"),
         ({"response_ids": [1, -2]}, "must be a list of token ids"),
         ({"reward": "good"}, "reward must be a number"),
+        ({"reward": 10**400}, "reward must be a number"),
+        ({"image": "half.png"}, r"image 'half.png': it cannot be decoded"),
         ({"spans": [[3, 1, "visual"]]}, r"spans must be a list of \[start, end, label\]"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, said):
+    Image.new("RGB", (32, 32)).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     path = write(tmp_path / "r.jsonl", {"id": "bad", "question": "q", "response": "r", **row})
     (bad,) = read_responses(str(path)).bad
     assert bad.id == "bad" and bad.place == "r.jsonl:1"
@@ -361,6 +365,8 @@ def test_controls_stand_beside_the_views_and_the_same_image_is_exactly_zero(fini
     assert result["controls"]["control:same"] == {"mean_k3": 0.0, "largest": 0.0}
     assert result["warnings"] == [] and 0 <= result["noise_floor"] < 1e-4
     assert result["dependency_right"]["n"] == 2 and result["dependency_wrong"]["n"] == 2
+    # fewer than five have no interval, neither the groups nor all of them
+    assert {result[f"dependency{side}"]["ci95"] for side in ("", "_right", "_wrong")} == {None}
     assert (result["scored"], result["without_image"], result["respelt"]) == (4, 1, 1)
     assert result["image_tokens"] == [6, 6, 12]
 
@@ -548,15 +554,26 @@ def test_our_own_records_are_taken_back(model, finished, tmp_path):
         assert one["log_probs"] == pytest.approx(other["log_probs"], abs=1e-4)
 
 
+def stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_the_model_answers_itself_and_the_same_after_an_interrupt(
     model, data, tmp_path, monkeypatch, capsys
 ):
     questions = tmp_path / "data"
     shutil.copytree(data, questions)
     rows = [{"id": n, "question": f"what {n}?", "image": f"{n}.png", "gold": "7"} for n in range(3)]
-    write(questions / "r.jsonl", *rows)
+    write(questions / "r.jsonl", *rows, {"id": "lost", "question": "what?", "image": "no.png"})
     flags = ("--generate", "2", "--max-new-tokens", "6", "--temperature", "0.9")
+    flags += ("--bad-rows", "skip-and-list")
+    with monkeypatch.context() as patch:  # stopped before the first answer
+        patch.setattr(score_module, "sample_responses", stopped)
+        assert run(questions, tmp_path / "whole", *flags) == 130
+    capsys.readouterr()
     assert run(questions, tmp_path / "whole", *flags) == 0
+    (bad,) = lines_of(tmp_path / "whole" / "bad_rows.jsonl")
+    assert bad["id"] == "lost"
     whole = (tmp_path / "whole" / "tokens.jsonl").read_bytes()
     records = lines_of(tmp_path / "whole" / "tokens.jsonl")
     assert [r["id"] for r in records] == ["0-0", "0-1", "1-0", "1-1", "2-0", "2-1"]

@@ -19,7 +19,7 @@ def summarise(records: Sequence[Mapping[str, Any]], noise_floor: float) -> dict[
     """Counts, mean dependency by verdict, controls and warnings, of the lines of `tokens.jsonl`.
 
     Means are over responses, of their mean dependency in nats per token; intervals resample
-    responses.
+    responses, and there is none for fewer than `FEWEST`.
     """
     scored = [record for record in records if "dependency" in record]
     means = [fmean(record["dependency"]) for record in scored]
@@ -84,10 +84,12 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
         )
     for label, key in (("all", ""), ("right", "_right"), ("wrong", "_wrong")):
         if group := found[f"dependency{key}"]:
-            low, high = group["ci95"]
+            interval = f"too few for an interval (fewer than {FEWEST})"
+            if group["ci95"]:
+                interval = "95 % interval {:.4f} to {:.4f}".format(*group["ci95"])
             lines.append(
                 f"mean dependency on {found['view']}, {label:<5} {group['mean']:.4f} nats per "
-                f"token, 95 % interval {low:.4f} to {high:.4f}, {group['n']:,} responses"
+                f"token, {interval}, {group['n']:,} response{'' if group['n'] == 1 else 's'}"
             )
     if effect := found["effect"]:
         interval = f"too few for an interval (fewer than {FEWEST} right or wrong)"
@@ -127,8 +129,9 @@ def _effect(right: Sequence[float], wrong: Sequence[float]) -> dict[str, Any] | 
 def _mean(values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
         return None
-    interval = bootstrap_interval(values, draws=2_000)
-    return {"mean": fmean(values), "ci95": list(interval), "n": len(values)}
+    enough = len(values) >= FEWEST
+    interval = list(bootstrap_interval(values, draws=2_000)) if enough else None
+    return {"mean": fmean(values), "ci95": interval, "n": len(values)}
 
 
 def _warnings(found: Mapping[str, Any]) -> list[str]:
