@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = ("true", "none", "other")
+BAD_ROWS = ("error", "skip-and-list")
 
 
 def add_eval(commands: Any) -> None:
@@ -25,6 +26,14 @@ def add_eval(commands: Any) -> None:
         "--allow_outside_root",
         action="store_true",
         help="let image paths of --data lead out of that folder",
+    )
+    parser.add_argument("--columns", help="those of --data that are not known, as prompt=query,…")
+    parser.add_argument(
+        "--bad-rows",
+        "--bad_rows",
+        choices=BAD_ROWS,
+        default="error",
+        help="of --data: stop, or leave them out and list them in bad_rows.jsonl",
     )
     parser.add_argument("--questions", type=int, help="at most so many; for a task 1000")
     parser.add_argument("--prompt", help="another than the model was trained with, or the protocol")
@@ -59,6 +68,8 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError(f"--seed must be at least 0, got {args.seed}")
     if len(set(args.image)) < len(args.image):
         raise ValueError(f"--image names a condition twice: {' '.join(args.image)}")
+    if args.data is None and (args.columns or args.bad_rows != "error"):
+        raise ValueError("--columns and --bad-rows are of --data, which is not given")
     if args.resume and args.output_dir is None:
         raise ValueError("--resume needs --output-dir, the folder to go on in")
     from .evaluate.command import run

@@ -53,7 +53,7 @@ class Columns(NamedTuple):
             if found[role] is None:
                 raise ValueError(
                     f"no column holds the {role}: looked for {', '.join(KNOWN[role])}; there are "
-                    f"{sorted(names)}: name it with columns={{{role!r}: ...}}"
+                    f"{sorted(names)}: name it with columns={{{role!r}: ...}} (--columns {role}=NAME)"
                 )
         return cls(**found)  # pyright: ignore[reportArgumentType]
 
