@@ -22,7 +22,7 @@ from sightline.models import load_model, weights_hash
 from sightline.score import probe, recording, scorer
 from sightline.score import run as score_module
 from sightline.score.answered import Answered
-from sightline.score.grounding import credit, summarise
+from sightline.score.grounding import credit, summarise, summary_lines
 from sightline.score.named_views import parse_views
 from sightline.score.responses import read_responses
 from sightline.score.tokens import Tokens, tokens_of
@@ -610,6 +610,21 @@ def test_credit_is_that_of_the_whole_file_as_one_batch():
     found = credit(records, "vppo")
     assert found == [expected[0].tolist(), expected[1, :2].tolist(), [1.0]]
     assert found[0][0] > 1 > found[1][1] > 0  # scaled against each other
+
+
+def test_responses_to_another_rows_image_are_in_no_mean():
+    def record(split, dependency, reward):
+        return {"tokens": ["a"], "views": {"blind": {"log_ratio": [1.0]}}, "split": split,
+                "dependency": [dependency], "reward": reward, "image_tokens": 6,
+                "respelt": None}  # fmt: skip
+
+    own, other = record("true image", 0.5, 1.0), record("other image", 0.1, 0.0)
+    found = summarise([own, other, other], 0.0)
+    assert (found["scored"], found["of_other_splits"]) == (3, 2)
+    assert found["dependency"]["mean"] == 0.5 and found["dependency_wrong"] is None
+    assert any(line.startswith("2 of them are of training, or") for line in summary_lines(found))
+    alone = summarise([other, other], 0.0)  # there is nothing else to be said
+    assert alone["of_other_splits"] == 0 and alone["dependency_wrong"]["mean"] == 0.1
 
 
 def test_what_makes_numbers_worthless_is_warned_of():

@@ -38,6 +38,12 @@ def data_url(path):
 # ---------------------------------------------------------------- columns
 
 
+def test_samples_of_an_evaluation_that_were_cut_off_have_not_ended(write):
+    row = {"prompt": "q", "images": ["x.png"], "response": "a", "split": "true image"}
+    assert only(write({**row, "ended": True})).finished
+    assert not only(write({**row, "ended": False})).finished
+
+
 def test_a_csv_holds_numbers_and_truths_as_text(tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
     (tmp_path / "r.csv").write_text(

@@ -45,6 +45,11 @@ def add_eval(commands: Any) -> None:
     parser.add_argument(
         "--image", nargs="+", choices=IMAGES, default=["true"], help="which image is shown"
     )
+    parser.add_argument(
+        "--keep-images",
+        action="store_true",
+        help="those of all questions, which sightline score needs, not of the first 12 only",
+    )
     parser.add_argument("--batch_size", type=int, default=32, help="responses at a time")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU; numbers depend on it")
     parser.add_argument("-o", "--output-dir", type=Path, help="default: a free one in runs/")

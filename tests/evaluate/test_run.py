@@ -1,5 +1,7 @@
 """An evaluation that is stopped and gone on with is the one that was not stopped."""
 
+from dataclasses import replace
+
 import pytest
 
 from sightline.evaluate.protocol import Decoding
@@ -49,6 +51,14 @@ def test_every_question_condition_and_sample_once_and_resumed_bit_by_bit(warm, t
         asked(warm, tmp_path, request, seen.append)
         assert seen[0] == first and seen[-1] == 18
         assert (tmp_path / SAMPLES).read_bytes() == whole
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(False, [1, 0, 0]), (True, [1, 1, 1])])
+def test_pictures_of_all_questions_are_kept_where_one_asks(warm, tmp_path, monkeypatch, keep, kept):
+    monkeypatch.setattr("sightline.evaluate.run.PICTURED", 1)
+    decoding = Decoding(n=1, max_new_tokens=2)
+    request = replace(planned(conditions=["true"], decoding=decoding), keep_images=keep)
+    assert [len(s["images"]) for s in asked(warm, tmp_path, request)] == kept
 
 
 def test_another_seed_throws_other_dice_and_another_batch_size_the_same(warm, tmp_path):

@@ -727,6 +727,15 @@ def test_held_out_and_late_responses_come_first():
     assert ids(choose(pool, 4)) == {"Right answers": ["2", "1", "0"], "Wrong answers": ["3"]}
 
 
+def test_responses_to_another_rows_image_are_shown_as_such_and_not_counted(report):
+    splits = "true image", "other image", "other image"
+    page = report([record(n, split=split) for n, split in enumerate(splits)])
+    assert page.shows("1 response") and page.shows("2 scored responses of other splits left out")
+    cards = re.findall(r'<p class="identity">(.*?)</p>', page.source)
+    assert [", <bdi>other image</bdi>" in card for card in cards] == [False, True, True]
+    assert not any("true image" in card for card in cards)
+
+
 def test_spread_goes_from_most_to_least_dependent():
     pool = responses(*[("heldout", 1, True, mean) for mean in (0.3, 0.1, None, 0.5, 0.2, 0.4)])
 

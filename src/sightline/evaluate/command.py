@@ -32,7 +32,7 @@ from ..rewards import Verifier
 from .frozen_rows import load_frozen
 from .models import load_model, trained_prompt
 from .protocol import Decoding, Protocol, load_protocol
-from .run import SAMPLES, evaluate, plan
+from .run import PICTURED, SAMPLES, evaluate, plan
 from .summary import summarise, table
 
 TASK_QUESTIONS = 1000
@@ -64,7 +64,10 @@ def run(args: argparse.Namespace) -> None:
     decoding = _decoding(args, frozen)
     prompt, trained = choose_prompt(args.model, args.prompt, frozen)
     asked = _questions(args, frozen, prompt)
-    request = plan(asked.rows, asked.ids, args.image, decoding, args.seed, args.batch_size)
+    request = plan(
+        *(asked.rows, asked.ids, args.image, decoding),
+        *(args.seed, args.batch_size, args.keep_images),
+    )
     verifier = Verifier(prompt.extractor)
     model, processor, about = load_model(args.model)
     protocol = {
@@ -83,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "batch_size": args.batch_size,
         "threads": torch.get_num_threads(),
+        "keep_images": args.keep_images,
         "bad_rows": len(asked.bad),
         "versions": environment(),
     }
@@ -100,6 +104,11 @@ def run(args: argparse.Namespace) -> None:
     kept = ("model", "protocol", "seed", "batch_size", "bad_rows", "versions")
     write_json(folder / "result.json", {**summary, **{key: content[key] for key in kept}})
     said = [*table(summary, decoding.n), *left_out(protocol), *footer(protocol, frozen, folder)]
+    if len(asked.ids) > PICTURED and not args.keep_images:
+        said.append(
+            f"pictures of the first {PICTURED} questions are kept; to give samples to sightline "
+            "score, ask with --keep-images"
+        )
     print("\n".join(said))
 
 

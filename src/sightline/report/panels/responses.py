@@ -67,12 +67,12 @@ def pictured(responses: Sequence[Response], view: str) -> bool:
 def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[Response]]:
     """Right, wrong and unjudged responses in equal parts, each spread over mean dependency.
 
-    Held-out responses come before training ones and later steps before earlier ones; a further
+    Held-out responses come before training ones, those to their own image before others, and later steps before earlier ones; a further
     step is drawn from only while there are fewer than ``count`` responses.
     """
 
     def age(response: Response) -> tuple[bool, float]:
-        return response.split != "heldout", -(response.step or 0.0)
+        return not response.of_counted_split, -(response.step or 0.0)
 
     pool: list[Response] = []
     for _, group in groupby(sorted(responses, key=age), key=age):
