@@ -19,8 +19,8 @@ def summarise(records: Sequence[Mapping[str, Any]], noise_floor: float) -> dict[
     """Counts, mean dependency by verdict, controls and warnings, of the lines of `tokens.jsonl`.
 
     Means are over responses, of their mean dependency in nats per token; intervals resample
-    responses, and there is none for fewer than `FEWEST`. Where splits are `COUNTED`, those of others are left
-    out of both.
+    responses, and there is none for fewer than `FEWEST`. Where splits are `COUNTED`, those of
+    others are left out of both.
     """
     scored = [record for record in records if "dependency" in record]
     counted = [record for record in scored if record.get("split") in COUNTED] or scored

@@ -67,8 +67,9 @@ def pictured(responses: Sequence[Response], view: str) -> bool:
 def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[Response]]:
     """Right, wrong and unjudged responses in equal parts, each spread over mean dependency.
 
-    Held-out responses come before training ones, those to their own image before others, and later steps before earlier ones; a further
-    step is drawn from only while there are fewer than ``count`` responses.
+    Held-out responses come before training ones, those to their own image before others, and later
+    steps before earlier ones; a further step is drawn from only while there are fewer than
+    ``count`` responses.
     """
 
     def age(response: Response) -> tuple[bool, float]:
