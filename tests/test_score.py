@@ -245,6 +245,7 @@ def test_what_cannot_be_scored_is_one_sentence(model, data, tmp_path, capsys):
         ("--views", "patches:chance=1"): "'chance=1' is no parameter of patches",
         ("--views", "blind,blind"): "asked for twice",
         ("--views", "noise:std=much"): "std must be a number",
+        ("--views", "blind:image=first"): "image must be a whole number, got 'first'",
         ("--weights", "ppo"): "'ppo'; known: grpo",
         ("--weights", "vppo", "--views", "blind,patches:probability=0.9"): None,
         ("--extras",): "--extras needs --exact-kl",
@@ -301,6 +302,7 @@ def test_the_noise_floor_is_how_far_responses_move_when_scored_alone():
 
 
 def test_views_are_named_as_they_are_written():
+    assert parse_views("blind:image=1") == {"blind:image=1": Blind(image=1)}
     views = parse_views("blind:by=mask,patches:probability=0.25:unit=cell,patches")
     assert views == {
         "blind:by=mask": Blind("mask"),

@@ -127,8 +127,8 @@ RESULT = {
 RATIO = [-2.5, 0.25, -1.5, 0.0, 0.5]
 COMPLETE_VIEWS = {
     "blind": {"log_ratio": RATIO, "kl": [1.5, 0.1, 0.75, 0.0, 0.2]},
-    "blind:image-0": {"log_ratio": RATIO},
-    "blind:image-1": {"log_ratio": RATIO[::-1]},
+    "blind:image=0": {"log_ratio": RATIO},
+    "blind:image=1": {"log_ratio": RATIO[::-1]},
     "control:same": {"log_ratio": [0.0] * 5},
 }
 ATTRIBUTION = {
