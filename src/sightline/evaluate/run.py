@@ -201,6 +201,7 @@ def _answer(
             "sample": job.sample,
             "split": f"{job.condition} image",
             "prompt": question(row["prompt"]),
+            "chat": row["prompt"],  # as it was asked, a system message apart: to be scored
             "images": save_images(folder, row) if plan.keep_images or job.row < PICTURED else [],
             "gold": gold,
             "response": response.text,
