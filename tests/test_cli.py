@@ -251,7 +251,9 @@ def test_a_failing_request_says_why_and_leaves_nothing(in_folder, capsys, flags,
 def test_columns_can_be_named(in_folder, capsys):
     (in_folder / "rows.jsonl").write_text('{"query": "1?", "answer": 1}')
     command = ["train", "--data", "rows.jsonl", "--rows", "1", "--max_steps", "1"]
-    assert "name it with columns={'prompt': ...}" in refused(capsys, *command)
+    assert "name it with columns={'prompt': ...} (--columns prompt=NAME)" in refused(
+        capsys, *command
+    )
     named = refused(capsys, *command, "--columns", '{"prompt": "query"}')
     assert "no row of the training data has an image" in named
 

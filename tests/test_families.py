@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from PIL import Image
 from tiny_families import BUILDERS, build
 from torch.testing import assert_close
 
@@ -79,6 +80,25 @@ def test_blind_is_an_attention_mask_of_our_own(family, rows, attention):  # W1, 
             assert_close(scored.log_probs + view.log_ratio, expected.detach(), atol=1e-5, rtol=0)
             assert view.kl.max() > 0.01  # the image does something
     family.model.set_attn_implementation("sdpa")
+
+
+def test_one_of_several_images_is_hidden_alone(family, rows):
+    one, views = rows[2], {"first": Blind(image=0)}
+    responses = encode(family.processor, [one], ["<think> three and four </think>"])
+    if not family_of(family.model.config.model_type).changes_pixels:
+        with pytest.raises(ValueError, match="whose images come as tiles: hide them all"):
+            score_views(family.model, responses, views)
+        return
+    black = [Image.new("RGB", picture.size) for picture in one["images"]]
+    found = []
+    for images in (one["images"], [black[0], one["images"][1]], [one["images"][0], black[1]]):
+        responses = encode(
+            family.processor, [{**one, "images": images}], ["<think> three and four </think>"]
+        )
+        scored = score_views(family.model, responses, views)
+        found.append(scored.log_probs + scored.views["first"].log_ratio)
+    assert_close(found[1], found[0], atol=1e-5, rtol=0)  # what is hidden may be anything
+    assert (found[2] - found[0]).abs().max() > 1e-4
 
 
 def test_rows_do_not_depend_on_their_company(family, responses):  # T20, T23

@@ -22,7 +22,7 @@ from sightline.models import load_model, weights_hash
 from sightline.score import probe, recording, scorer
 from sightline.score import run as score_module
 from sightline.score.answered import Answered
-from sightline.score.grounding import credit, summarise
+from sightline.score.grounding import credit, summarise, summary_lines
 from sightline.score.named_views import parse_views
 from sightline.score.responses import read_responses
 from sightline.score.tokens import Tokens, tokens_of
@@ -206,10 +206,14 @@ def test_images_outside_of_the_folder_are_taken_where_that_is_allowed(tmp_path):
         ({"response": "a <|image_pad|>"}, "stands for a picture: take it out"),
         ({"response_ids": [1, -2]}, "must be a list of token ids"),
         ({"reward": "good"}, "reward must be a number"),
+        ({"reward": 10**400}, "reward must be a number"),
+        ({"image": "half.png"}, r"image 'half.png': it cannot be decoded"),
         ({"spans": [[3, 1, "visual"]]}, r"spans must be a list of \[start, end, label\]"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path, row, said):
+    Image.new("RGB", (32, 32)).save(tmp_path / "whole.png")
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     path = write(tmp_path / "r.jsonl", {"id": "bad", "question": "q", "response": "r", **row})
     (bad,) = read_responses(str(path)).bad
     assert bad.id == "bad" and bad.place == "r.jsonl:1"
@@ -241,6 +245,7 @@ def test_what_cannot_be_scored_is_one_sentence(model, data, tmp_path, capsys):
         ("--views", "patches:chance=1"): "'chance=1' is no parameter of patches",
         ("--views", "blind,blind"): "asked for twice",
         ("--views", "noise:std=much"): "std must be a number",
+        ("--views", "blind:image=first"): "image must be a whole number, got 'first'",
         ("--weights", "ppo"): "'ppo'; known: grpo",
         ("--weights", "vppo", "--views", "blind,patches:probability=0.9"): None,
         ("--extras",): "--extras needs --exact-kl",
@@ -297,6 +302,7 @@ def test_the_noise_floor_is_how_far_responses_move_when_scored_alone():
 
 
 def test_views_are_named_as_they_are_written():
+    assert parse_views("blind:image=1") == {"blind:image=1": Blind(image=1)}
     views = parse_views("blind:by=mask,patches:probability=0.25:unit=cell,patches")
     assert views == {
         "blind:by=mask": Blind("mask"),
@@ -361,6 +367,8 @@ def test_controls_stand_beside_the_views_and_the_same_image_is_exactly_zero(fini
     assert result["controls"]["control:same"] == {"mean_k3": 0.0, "largest": 0.0}
     assert result["warnings"] == [] and 0 <= result["noise_floor"] < 1e-4
     assert result["dependency_right"]["n"] == 2 and result["dependency_wrong"]["n"] == 2
+    # fewer than five have no interval, neither the groups nor all of them
+    assert {result[f"dependency{side}"]["ci95"] for side in ("", "_right", "_wrong")} == {None}
     assert (result["scored"], result["without_image"], result["respelt"]) == (4, 1, 1)
     assert result["image_tokens"] == [6, 6, 12]
 
@@ -548,15 +556,26 @@ def test_our_own_records_are_taken_back(model, finished, tmp_path):
         assert one["log_probs"] == pytest.approx(other["log_probs"], abs=1e-4)
 
 
+def stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_the_model_answers_itself_and_the_same_after_an_interrupt(
     model, data, tmp_path, monkeypatch, capsys
 ):
     questions = tmp_path / "data"
     shutil.copytree(data, questions)
     rows = [{"id": n, "question": f"what {n}?", "image": f"{n}.png", "gold": "7"} for n in range(3)]
-    write(questions / "r.jsonl", *rows)
+    write(questions / "r.jsonl", *rows, {"id": "lost", "question": "what?", "image": "no.png"})
     flags = ("--generate", "2", "--max-new-tokens", "6", "--temperature", "0.9")
+    flags += ("--bad-rows", "skip-and-list")
+    with monkeypatch.context() as patch:  # stopped before the first answer
+        patch.setattr(score_module, "sample_responses", stopped)
+        assert run(questions, tmp_path / "whole", *flags) == 130
+    capsys.readouterr()
     assert run(questions, tmp_path / "whole", *flags) == 0
+    (bad,) = lines_of(tmp_path / "whole" / "bad_rows.jsonl")
+    assert bad["id"] == "lost"
     whole = (tmp_path / "whole" / "tokens.jsonl").read_bytes()
     records = lines_of(tmp_path / "whole" / "tokens.jsonl")
     assert [r["id"] for r in records] == ["0-0", "0-1", "1-0", "1-1", "2-0", "2-1"]
@@ -593,6 +612,21 @@ def test_credit_is_that_of_the_whole_file_as_one_batch():
     found = credit(records, "vppo")
     assert found == [expected[0].tolist(), expected[1, :2].tolist(), [1.0]]
     assert found[0][0] > 1 > found[1][1] > 0  # scaled against each other
+
+
+def test_responses_to_another_rows_image_are_in_no_mean():
+    def record(split, dependency, reward):
+        return {"tokens": ["a"], "views": {"blind": {"log_ratio": [1.0]}}, "split": split,
+                "dependency": [dependency], "reward": reward, "image_tokens": 6,
+                "respelt": None}  # fmt: skip
+
+    own, other = record("true image", 0.5, 1.0), record("other image", 0.1, 0.0)
+    found = summarise([own, other, other], 0.0)
+    assert (found["scored"], found["of_other_splits"]) == (3, 2)
+    assert found["dependency"]["mean"] == 0.5 and found["dependency_wrong"] is None
+    assert any(line.startswith("2 of them are of training, or") for line in summary_lines(found))
+    alone = summarise([other, other], 0.0)  # there is nothing else to be said
+    assert alone["of_other_splits"] == 0 and alone["dependency_wrong"]["mean"] == 0.1
 
 
 def test_what_makes_numbers_worthless_is_warned_of():

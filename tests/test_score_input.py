@@ -38,6 +38,30 @@ def data_url(path):
 # ---------------------------------------------------------------- columns
 
 
+def test_samples_of_an_evaluation_that_were_cut_off_have_not_ended(write):
+    row = {"prompt": "q", "images": ["x.png"], "response": "a", "split": "true image"}
+    assert only(write({**row, "ended": True})).finished
+    assert not only(write({**row, "ended": False})).finished
+
+
+def test_a_csv_holds_numbers_and_truths_as_text(tmp_path):
+    Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
+    (tmp_path / "r.csv").write_text(
+        "prompt,image,response,reward,finished\n"
+        "q,x.png,a,0.5,False\n"
+        "q,x.png,b,True,true\n"
+        "q,x.png,c,,MAX_TOKENS\n"
+        "q,x.png,d,inf,\n"
+    )
+    found = read_responses(str(tmp_path / "r.csv"))
+    assert [(row.reward, row.finished) for row in found.rows] == [
+        (0.5, False),
+        (1.0, True),
+        (None, False),
+    ]
+    assert [bad.reason for bad in found.bad] == ["its reward must be finite, got inf"]
+
+
 def test_columns_are_chosen_row_by_row(write):
     both = ["x.png", "y.png"]
     path = write(

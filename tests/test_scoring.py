@@ -104,6 +104,32 @@ def test_blind_with_recomputed_positions_is_another_quantity(tiny, responses):
     assert (blind - renumbered).abs().max() > 0.01
 
 
+def test_one_of_two_images_is_hidden_and_the_other_is_seen(tiny, rows):
+    texts, views = [" three four"], {"first": Blind(image=0), "second": Blind(image=1)}
+    black = [Image.new("RGB", picture.size) for picture in rows[3]["images"]]
+    first, second = rows[3]["images"]
+    found = []
+    for images in ([first, second], [black[0], second], [first, black[1]]):
+        responses = encode(tiny.processor, [{**rows[3], "images": images}], texts)
+        scored = score_views(tiny.model, responses, views)
+        found.append({n: scored.log_probs + v.log_ratio for n, v in scored.views.items()})
+    own, without_first, without_second = found
+    # what is hidden may be anything, and the other image may not
+    assert_close(without_first["first"], own["first"], atol=1e-5, rtol=0)
+    assert_close(without_second["second"], own["second"], atol=1e-5, rtol=0)
+    assert (without_second["first"] - own["first"]).abs().max() > 1e-3
+    assert (without_first["second"] - own["second"]).abs().max() > 1e-3
+
+
+def test_hiding_the_only_image_is_hiding_all_and_hiding_the_next_is_hiding_none(tiny, rows):
+    responses = encode(tiny.processor, rows[:1], ["<think> three and four </think>"])
+    views = {"all": Blind(), "first": Blind(image=0), "second": Blind(image=1)}
+    scored = score_views(tiny.model, responses, views).views
+    assert_close(scored["first"].log_ratio, scored["all"].log_ratio, atol=1e-5, rtol=0)
+    assert scored["all"].log_ratio.abs().max() > 0.1
+    assert_close(scored["second"].log_ratio, torch.zeros_like(scored["all"].log_ratio))
+
+
 def test_blind_does_not_depend_on_pixels(tiny, rows):
     # T5: with two images, changing either one leaves the blind log-probs as they are
     texts = [" three four"]

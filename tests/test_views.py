@@ -136,6 +136,8 @@ def test_a_seed_is_the_same_on_every_machine():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: Blind(image=-1), "image must be at least 0, got -1"),
+        (lambda: Blind(by="drop", image=0), "one image is hidden by masking"),
         (lambda: Blind(by="skip"), r"by must be one of .*'drop'.*, got 'skip'"),
         (lambda: MaskPatches(1.5), r"probability must be in \(0, 1\], got 1.5"),
         (lambda: MaskPatches(0.0), r"probability must be in \(0, 1\], got 0.0"),

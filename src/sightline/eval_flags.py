@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 IMAGES = ("true", "none", "other")
+BAD_ROWS = ("error", "skip-and-list")
 
 
 def add_eval(commands: Any) -> None:
@@ -26,6 +27,14 @@ def add_eval(commands: Any) -> None:
         action="store_true",
         help="let image paths of --data lead out of that folder",
     )
+    parser.add_argument("--columns", help="those of --data that are not known, as prompt=query,…")
+    parser.add_argument(
+        "--bad-rows",
+        "--bad_rows",
+        choices=BAD_ROWS,
+        default="error",
+        help="of --data: stop, or leave them out and list them in bad_rows.jsonl",
+    )
     parser.add_argument("--questions", type=int, help="at most so many; for a task 1000")
     parser.add_argument("--prompt", help="another than the model was trained with, or the protocol")
     parser.add_argument("--n", type=int, help="responses per question; default 8")
@@ -35,6 +44,11 @@ def add_eval(commands: Any) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the dice; of a task's questions")
     parser.add_argument(
         "--image", nargs="+", choices=IMAGES, default=["true"], help="which image is shown"
+    )
+    parser.add_argument(
+        "--keep-images",
+        action="store_true",
+        help="those of all questions, which sightline score needs, not of the first 12 only",
     )
     parser.add_argument("--batch_size", type=int, default=32, help="responses at a time")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU; numbers depend on it")
@@ -59,6 +73,8 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError(f"--seed must be at least 0, got {args.seed}")
     if len(set(args.image)) < len(args.image):
         raise ValueError(f"--image names a condition twice: {' '.join(args.image)}")
+    if args.data is None and (args.columns or args.bad_rows != "error"):
+        raise ValueError("--columns and --bad-rows are of --data, which is not given")
     if args.resume and args.output_dir is None:
         raise ValueError("--resume needs --output-dir, the folder to go on in")
     from .evaluate.command import run

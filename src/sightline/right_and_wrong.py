@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 FEWEST = 5  # a group of fewer says nothing about how its values spread
 DRAWS = 1_000  # of a bootstrap
+# splits that numbers are of where a run holds others too: responses of training, or to another
+# row's image (`sightline eval --image other`), say nothing of what held-out answers depend on
+COUNTED = ("heldout", "true image")
 # what a verifier says of an answer, and what that makes it; None for its own failures
 VERDICTS = {
     "matched": True,

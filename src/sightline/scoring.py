@@ -298,7 +298,7 @@ def _check_packing(model: PreTrainedModel, family: Family, views: Mapping[str, V
             f"packed=True is not proven for {model.config.model_type!r}: score it padded"
         )
     for name, view in views.items():
-        if isinstance(view, Blind) and view.by == "mask":
+        if isinstance(view, Blind) and (view.by == "mask" or view.image is not None):
             raise ValueError(
                 f"view {name!r}: a hidden image token has no place in packed rows, where all are "
                 "seen: use Blind(by='drop')"

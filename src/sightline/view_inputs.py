@@ -56,6 +56,11 @@ class ViewInputs:
                     f"view {name!r}: Blind(by='drop') is not proven for "
                     f"{self.model.config.model_type!r}: use Blind(by='mask')"
                 )
+            if view.image is not None and not self.family.changes_pixels:
+                raise ValueError(
+                    f"view {name!r}: which image tokens are those of one image is not known for "
+                    f"{self.model.config.model_type!r}, whose images come as tiles: hide them all"
+                )
         elif isinstance(view, TextOnlyPrompt):
             self.family.find_delimiters(self.model.config, self.responses.inputs["input_ids"])
         elif isinstance(view, PixelView | OtherImage):
@@ -87,7 +92,9 @@ class ViewInputs:
             clean: what the model is called with for these rows, position ids included.
         """
         if isinstance(view, Blind):
-            return self._blind(view, clean)
+            return (
+                self._blind(view, clean) if view.image is None else self._without_one(view, clean)
+            )
         if isinstance(view, TextOnlyPrompt):
             return self._text_only(clean)
         if isinstance(view, SameImage):
@@ -119,6 +126,14 @@ class ViewInputs:
                 "position_ids": clean["position_ids"],
             }
         return self._without(image, clean)
+
+    def _without_one(self, view: Blind, clean: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`clean` with the tokens of one image out of reach: those of its run of image tokens."""
+        image = self.family.find_image(self.model.config, clean["input_ids"])
+        before = torch.zeros_like(image[:, :1])
+        begins = image & ~torch.cat([before, image[:, :-1]], dim=1)  # delimiters lie between two
+        hidden = image & (begins.cumsum(1) - 1 == view.image)
+        return {**clean, "attention_mask": clean["attention_mask"].masked_fill(hidden, 0)}
 
     def _text_only(self, clean: dict[str, Tensor]) -> dict[str, Tensor]:
         ids, config = clean["input_ids"], self.model.config

@@ -35,12 +35,21 @@ class Blind(View):
             shorter and needs no vision tower; ``"mask"`` keeps them, hidden from attention. Both
             give the same log-probs where positions mix by attention alone. ``"auto"`` drops in
             the families where the tests prove that, and masks in the others.
+        image: hides only this one of a row's images, counted from 0, by masking: which image did a
+            token read? A row that has none of this number is left as it is, and scores 0.
     """
 
     by: str = "auto"
+    image: int | None = None
 
     def __post_init__(self):
         _check_choice("by", self.by, ("auto", "drop", "mask"))
+        if self.image is None:
+            return
+        if self.image < 0:
+            raise ValueError(f"image must be at least 0, got {self.image}")
+        if self.by == "drop":
+            raise ValueError("one image is hidden by masking: leave by='drop' out")
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,18 @@ def test_bad_rows_of_the_evaluation_are_problems_whatever_the_run_skips(data, in
     assert [(f["row"], f["severity"]) for f in rows] == [("h", "problem")]
 
 
+def test_columns_that_are_told_are_those_of_the_evaluation_too_if_it_has_them(
+    data, in_folder, capsys
+):
+    told = [{"id": r["id"], "ask": r["problem"], "images": r["images"], "gold": r["answer"]}
+            for r in data]  # fmt: skip
+    write(in_folder / "told.jsonl", told)
+    flags = ["--data", "told.jsonl", "--columns", "prompt=ask,answer=gold", *AWAY]
+    for held in ("told.jsonl", "rows.jsonl"):
+        code, _, rows, _ = checked(capsys, *flags, "--eval-data", held)
+        assert code == 1 and {row["kind"] for row in rows} == {"rows.overlap"}
+
+
 def test_the_model_is_asked_about_eight_rows(in_folder, capsys, monkeypatch):
     asked = []
     monkeypatch.setattr("sightline.check.whole.reach", lambda *given: asked.append(given) or [])

@@ -111,6 +111,25 @@ def test_questions_without_a_partner_are_named(in_folder, capsys):
     assert (found["true"]["questions"], found["other"]["questions"]) == (3, 2)
 
 
+def test_columns_are_told_and_bad_rows_are_left_out_where_one_says_so(in_folder, capsys):
+    Image.new("RGB", (32, 32)).save(in_folder / "x.png")
+    (in_folder / "half.png").write_bytes((in_folder / "x.png").read_bytes()[:60])
+    rows = [{"ask": "1 + 1?", "image": f"{name}.png", "label": 2} for name in ("x", "half", "no")]
+    (in_folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    command = ["--data", "rows.jsonl", "--n", "1", "--max_new_tokens", "2", "--threads", "1"]
+    assert "--columns prompt=NAME" in refused(capsys, *command, "-o", "run")
+    command += ["--columns", "prompt=ask,answer=label", "-o", "run"]
+    assert "2 of 3 rows" in refused(capsys, *command)
+    assert not (in_folder / "run").exists()
+    command += ["--bad-rows", "skip-and-list"]
+    assert main(["eval", *command]) == 0
+    assert "rows.jsonl: 1 rows used, 2 listed as bad" in capsys.readouterr().out
+    listed = (in_folder / "run" / "bad_rows.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"] for line in listed] == ["half.png", "no.png"]
+    result = json.loads((in_folder / "run" / "result.json").read_text())
+    assert (result["bad_rows"], result["protocol"]["questions"]) == (2, 1)
+
+
 def test_a_long_list_of_questions_is_cut_short():
     said = left_out({"left_out_of_other": [f"q{n}" for n in range(22)], "questions": 30})
     assert len(said) == 1 and said[0].endswith("q18, q19 and 2 more")
@@ -128,6 +147,7 @@ def test_a_long_list_of_questions_is_cut_short():
         (["--questions", "0"], "--questions must be at least 1, got 0"),
         (["--seed", "-1"], "--seed must be at least 0, got -1"),
         (["--image", "true", "true"], "--image names a condition twice"),
+        (["--bad-rows", "skip-and-list"], "are of --data, which is not given"),
         (["--resume"], "--resume needs --output-dir"),
         (["--data", "empty.jsonl"], "empty.jsonl holds no rows"),
         (["--data", "blind.jsonl", "--image", "none"], "no question has an image, so --image none"),

@@ -1,10 +1,13 @@
 """An evaluation that is stopped and gone on with is the one that was not stopped."""
 
+from dataclasses import replace
+
 import pytest
 
 from sightline.evaluate.protocol import Decoding
 from sightline.evaluate.run import SAMPLES, evaluate, plan, read_samples
 from sightline.rewards import Verifier
+from sightline.score.responses import read_responses
 from sightline.tasks import digits
 
 DECODING = Decoding(n=2, max_new_tokens=45)
@@ -49,6 +52,25 @@ def test_every_question_condition_and_sample_once_and_resumed_bit_by_bit(warm, t
         asked(warm, tmp_path, request, seen.append)
         assert seen[0] == first and seen[-1] == 18
         assert (tmp_path / SAMPLES).read_bytes() == whole
+
+
+@pytest.mark.parametrize(("keep", "kept"), [(False, [1, 0, 0]), (True, [1, 1, 1])])
+def test_pictures_of_all_questions_are_kept_where_one_asks(warm, tmp_path, monkeypatch, keep, kept):
+    monkeypatch.setattr("sightline.evaluate.run.PICTURED", 1)
+    decoding = Decoding(n=1, max_new_tokens=2)
+    request = replace(planned(conditions=["true"], decoding=decoding), keep_images=keep)
+    assert [len(s["images"]) for s in asked(warm, tmp_path, request)] == kept
+
+
+def test_samples_are_scored_with_the_prompt_that_was_asked(warm, tmp_path):
+    rows = digits.rows(1, split="heldout")
+    rows[0]["prompt"] = [{"role": "system", "content": "Be brief."}, *rows[0]["prompt"]]
+    request = planned(rows, ["true", "none"], Decoding(n=1, max_new_tokens=2))
+    asked(warm, tmp_path, request)
+    own, none = read_responses(str(tmp_path / SAMPLES)).rows
+    assert [message["role"] for message in own.prompt] == ["system", "user"]
+    assert own.prompt[0]["content"] == "Be brief." and len(own.cells) == 1
+    assert none.cells == [] and not own.finished
 
 
 def test_another_seed_throws_other_dice_and_another_batch_size_the_same(warm, tmp_path):

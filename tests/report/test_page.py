@@ -128,8 +128,8 @@ RESULT = {
 RATIO = [-2.5, 0.25, -1.5, 0.0, 0.5]
 COMPLETE_VIEWS = {
     "blind": {"log_ratio": RATIO, "kl": [1.5, 0.1, 0.75, 0.0, 0.2]},
-    "blind:image-0": {"log_ratio": RATIO},
-    "blind:image-1": {"log_ratio": RATIO[::-1]},
+    "blind:image=0": {"log_ratio": RATIO},
+    "blind:image=1": {"log_ratio": RATIO[::-1]},
     "control:same": {"log_ratio": [0.0] * 5},
 }
 ATTRIBUTION = {
@@ -729,6 +729,15 @@ def test_held_out_and_late_responses_come_first():
     assert ids(choose(pool, 2)) == {"Right answers": ["2"], "Wrong answers": ["3"]}
     assert ids(choose(pool, 3)) == {"Right answers": ["2", "1"], "Wrong answers": ["3"]}
     assert ids(choose(pool, 4)) == {"Right answers": ["2", "1", "0"], "Wrong answers": ["3"]}
+
+
+def test_responses_to_another_rows_image_are_shown_as_such_and_not_counted(report):
+    splits = "true image", "other image", "other image"
+    page = report([record(n, split=split) for n, split in enumerate(splits)])
+    assert page.shows("1 response") and page.shows("2 scored responses of other splits left out")
+    cards = re.findall(r'<p class="identity">(.*?)</p>', page.source)
+    assert [", <bdi>other image</bdi>" in card for card in cards] == [False, True, True]
+    assert not any("true image" in card for card in cards)
 
 
 def test_spread_goes_from_most_to_least_dependent():

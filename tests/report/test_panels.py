@@ -253,14 +253,17 @@ def test_estimators_by_hand(tmp_path):
 def test_which_image_a_token_read(tmp_path):
     views = {
         "blind": {"log_ratio": [-2.0, -2.0, 0.0]},
-        "blind:image-0": {"log_ratio": [-2.0, 0.0, 0.0]},
-        "blind:image-1": {"log_ratio": [0.0, -2.0, 0.1]},
+        "blind:image=0": {"log_ratio": [-2.0, 0.0, 0.0]},
+        "blind:image=1": {"log_ratio": [0.0, -2.0, 0.1]},
     }
-    panel = images_read(run(tmp_path, response("abc", [1.0, 1.0, 0.0], views=views)))
+    two = response("abc", [1.0, 1.0, 0.0], views=views, images=["a.png", "b.png"])
+    one = response("abc", [1.0, 1.0, 0.0], views=views, images=["a.png"])  # has no choice
+    assert images_read(run(tmp_path / "one", one)) == {}
+    panel = images_read(run(tmp_path, two, one))
 
     assert [(name, count) for name, count, _ in table(panel)] == [
-        ("blind:image-0", 1),
-        ("blind:image-1", 1),
+        ("blind:image=0", 1),
+        ("blind:image=1", 1),
         ("none", 1),
     ]
 

@@ -8,6 +8,8 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from ..data.loading import find_rows
+from ..data.sources import open_source
+from ..data.survey import column_names
 from ..dry_run import check_plan
 from ..model_shape import count, model_place
 from ..models import check_model
@@ -107,10 +109,14 @@ def _rows(run: RunArguments, args: Any) -> tuple[Iterable[dict], str, int, str]:
 
 
 def _evaluation(run: RunArguments, eval_data: str, trained: list[Facts]) -> list[Finding]:
+    told = run.named_columns() or {}
+    names = column_names(open_source(eval_data))
     found = find_rows(
         eval_data,
         prompt=find_prompt(run.prompt) if run.data else NONE,
         root=run.data_root,
+        # told of the data that is trained on: this may be of another source
+        columns={part: name for part, name in told.items() if name in names},
         allow_outside_root=run.allow_outside_root,
     )
     rows = Readable(found, len(found), PROBLEM, "mend or remove it")

@@ -53,7 +53,8 @@ class Columns(NamedTuple):
             if found[role] is None:
                 raise ValueError(
                     f"no column holds the {role}: looked for {', '.join(KNOWN[role])}; there are "
-                    f"{sorted(names)}: name it with columns={{{role!r}: ...}}"
+                    f"{sorted(names)}: name it with columns={{{role!r}: ...}} (--columns "
+                    f"{role}=NAME)"
                 )
         return cls(**found)  # pyright: ignore[reportArgumentType]
 

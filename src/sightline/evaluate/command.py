@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -15,7 +16,9 @@ from tqdm import tqdm
 
 from .. import tasks
 from ..checkpoints import check_same_run
-from ..data import load_rows
+from ..data import BadRow, load_rows
+from ..data.dialects import named_columns
+from ..data.loading import write_bad_rows
 from ..process import quiet_libraries, use_threads
 from ..prompts import PROMPTS, Prompt, find_prompt
 from ..records import (
@@ -29,7 +32,7 @@ from ..rewards import Verifier
 from .frozen_rows import load_frozen
 from .models import load_model, trained_prompt
 from .protocol import Decoding, Protocol, load_protocol
-from .run import SAMPLES, evaluate, plan
+from .run import PICTURED, SAMPLES, evaluate, plan
 from .summary import summarise, table
 
 TASK_QUESTIONS = 1000
@@ -43,12 +46,14 @@ class Asked(NamedTuple):
         name: of them, for the folder and the table.
         rows, ids: as `plan` takes them.
         source: what the protocol says of where they are from.
+        bad: rows that cannot be asked.
     """
 
     name: str
     rows: Any
     ids: list[str]
     source: dict[str, Any]
+    bad: Sequence[BadRow] = ()
 
 
 def run(args: argparse.Namespace) -> None:
@@ -59,7 +64,10 @@ def run(args: argparse.Namespace) -> None:
     decoding = _decoding(args, frozen)
     prompt, trained = choose_prompt(args.model, args.prompt, frozen)
     asked = _questions(args, frozen, prompt)
-    request = plan(asked.rows, asked.ids, args.image, decoding, args.seed, args.batch_size)
+    request = plan(
+        *(asked.rows, asked.ids, args.image, decoding),
+        *(args.seed, args.batch_size, args.keep_images),
+    )
     verifier = Verifier(prompt.extractor)
     model, processor, about = load_model(args.model)
     protocol = {
@@ -78,9 +86,13 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         "batch_size": args.batch_size,
         "threads": torch.get_num_threads(),
+        "keep_images": args.keep_images,
+        "bad_rows": len(asked.bad),
         "versions": environment(),
     }
     folder = _claim(args, asked.name, content)
+    if asked.bad:
+        write_bad_rows(folder, asked.bad)
     if trained is not None and trained.fingerprint() != prompt.fingerprint():
         print(f"note: the model was trained with prompt {trained.name}, asked with {prompt.name}")
     count = len(request.jobs())
@@ -89,9 +101,14 @@ def run(args: argparse.Namespace) -> None:
     with telling_what_is_kept(folder), bar("responses", count) as update:
         samples = evaluate(model, processor, request, verifier, folder, update)
     summary = summarise(samples, args.image, decoding.n)
-    kept = ("model", "protocol", "seed", "batch_size", "versions")
+    kept = ("model", "protocol", "seed", "batch_size", "bad_rows", "versions")
     write_json(folder / "result.json", {**summary, **{key: content[key] for key in kept}})
     said = [*table(summary, decoding.n), *left_out(protocol), *footer(protocol, frozen, folder)]
+    if len(asked.ids) > PICTURED and not args.keep_images:
+        said.append(
+            f"pictures of the first {PICTURED} questions are kept; to give samples to sightline "
+            "score, ask with --keep-images"
+        )
     print("\n".join(said))
 
 
@@ -136,13 +153,19 @@ def _questions(args: argparse.Namespace, frozen: Protocol | None, prompt: Prompt
         }
         return _from_rows(frozen.name, found.rows, args.questions, source)
     if args.data is not None:
-        rows = load_rows(
-            args.data,
-            prompt=prompt,
-            root=args.data_root,
-            allow_outside_root=args.allow_outside_root,
-        )
-        return _from_rows(Path(args.data).stem, rows, args.questions, {"data": rows.source})
+        with TemporaryDirectory() as folder:  # that of the run is made when all is understood
+            rows = load_rows(
+                args.data,
+                prompt=prompt,
+                root=args.data_root,
+                columns=named_columns(args.columns),
+                bad_rows=args.bad_rows,
+                folder=folder,
+                decode_all=True,  # a damaged picture would end the evaluation hours later
+                allow_outside_root=args.allow_outside_root,
+            )
+        found = _from_rows(Path(args.data).stem, rows, args.questions, {"data": rows.source})
+        return found._replace(bad=rows.bad)
     name = args.task or "digits"
     task = tasks.load(name)
     rows = task.rows(args.questions or TASK_QUESTIONS, seed=args.seed, split="heldout")

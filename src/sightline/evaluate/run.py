@@ -15,7 +15,7 @@ from .protocol import Decoding
 from .sampling import sampled_responses
 
 SAMPLES = "samples.jsonl"
-PICTURED = 12  # questions whose pictures are kept, for the report
+PICTURED = 12  # questions whose pictures are kept, for the report, unless all are
 
 
 class Job(NamedTuple):
@@ -40,6 +40,7 @@ class Plan:
         decoding: how responses are drawn.
         seed: of the dice, together with the question's id, the condition and the sample's number.
         batch_size: responses at a time; decides the last bits of a model's numbers.
+        keep_images: keep the pictures of all questions, for responses that are to be scored.
     """
 
     rows: Any
@@ -50,6 +51,7 @@ class Plan:
     decoding: Decoding
     seed: int
     batch_size: int
+    keep_images: bool = False
 
     def jobs(self) -> list[Job]:
         """All of them; a row without an image has none under ``none`` and ``other``."""
@@ -81,6 +83,7 @@ def plan(
     decoding: Decoding,
     seed: int,
     batch_size: int,
+    keep_images: bool = False,
 ) -> Plan:
     """Choose the other images, where somebody wants to see them; the arguments are `Plan`'s.
 
@@ -105,7 +108,7 @@ def plan(
                     "question with as many images that all differ from its own: leave out "
                     "--image other"
                 )
-    return Plan(rows, ids, pictured, others, conditions, decoding, seed, batch_size)
+    return Plan(rows, ids, pictured, others, conditions, decoding, seed, batch_size, keep_images)
 
 
 def evaluate(
@@ -198,7 +201,8 @@ def _answer(
             "sample": job.sample,
             "split": f"{job.condition} image",
             "prompt": question(row["prompt"]),
-            "images": save_images(folder, row) if job.row < PICTURED else [],
+            "chat": row["prompt"],  # as it was asked, a system message apart: to be scored
+            "images": save_images(folder, row) if plan.keep_images or job.row < PICTURED else [],
             "gold": gold,
             "response": response.text,
             "answer": find(response.text),

@@ -48,7 +48,7 @@ LEFT_OUT = {  # what would fill a panel that is not there
     "attribution": "The parts of the image are left out: there is no attribution.jsonl, which "
     "sightline score --attribute-top writes.",
     "images_read": "Which image a token read is left out: no response has a view for each of "
-    "several images (named blind:image-0, blind:image-1, …).",
+    "several images, which sightline score --views blind,blind:image=0,blind:image=1 writes.",
     "control": "The controls are left out: no response has a view named control:same, "
     "control:blank, control:other or control:seed-1, which sightline score --controls writes.",
     "oracle": "The oracle labels are left out: no scored response has tokens labelled visual "

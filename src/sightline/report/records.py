@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..right_and_wrong import is_right
+from ..right_and_wrong import COUNTED, is_right
 
 CONTROL = "control:"  # begins the names of views that test the measure, not the response
 LARGEST = 1e100  # no measurement is larger, and sums of such numbers stay finite
@@ -56,6 +56,10 @@ class Response:
     def right(self) -> bool | None:
         """Whether the answer was judged right."""
         return is_right(self.reward, self.reward_reason)
+
+    @property
+    def of_counted_split(self) -> bool:
+        return self.split in COUNTED
 
     @property
     def finite_dependency(self) -> list[float]:

@@ -64,8 +64,8 @@ class Run:
 
     @cached_property
     def counted(self) -> list[Response]:
-        """What the figures count: the scored held-out responses, or all if none is held out."""
-        return [r for r in self.scored if r.split == "heldout"] or self.scored
+        """What the figures count: the scored responses of the splits `COUNTED`, or else all."""
+        return [r for r in self.scored if r.of_counted_split] or self.scored
 
 
 def read_run(folder: Path) -> Run:

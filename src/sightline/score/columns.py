@@ -17,7 +17,7 @@ COLUMNS = {
     "gold": ("gold", *KNOWN["answer"], "gts"),
     # only whether it is above 0 is read off it: what counts form as well comes last
     "reward": ("accuracy", "acc", "correct", "reward", "score"),
-    "finished": ("finished", "finish_reason"),
+    "finished": ("finished", "finish_reason", "ended"),  # the last is that of `sightline eval`
     **{name: (name,) for name in ("reward_reason", "spans", "labels", "split", "step")},
 }
 

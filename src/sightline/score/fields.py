@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from .chats import said
 PICTURES = re.compile(
     r"<\|(?:image_pad|video_pad|vision_start|vision_end)\|>|<fake_token_around_image>"
 )
+CUT_OFF = (False, "false", "0", "length", "max_tokens")  # the APIs' words for it are among these
 TURNS = re.compile(rf"<\|im_(?:start|end)\|>|<end_of_utterance>|{PICTURES.pattern}")
 
 
@@ -57,8 +59,7 @@ def answered_row(
         digests,
         text,
         ids,
-        # the APIs' word for one that was cut off
-        row.get("finished") not in (False, "length"),
+        _word(row.get("finished")) not in CUT_OFF,
         gold,
         _number("reward", row.get("reward")),
         str(row.get("reward_reason") or ""),
@@ -105,12 +106,22 @@ def _refuse_markup(name: str, text: str) -> None:
         raise ValueError(f"its response holds {found[0]}, which stands for a picture: take it out")
 
 
+def _word(value: Any) -> Any:
+    """A text in one spelling: all that a CSV holds is text, its numbers and truths too."""
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 def _number(name: str, value: Any) -> float | None:
-    if value is not None and not isinstance(value, int | float):
-        raise ValueError(f"its {name} must be a number, got {value!r}")
-    if value is not None and not abs(value) < float("inf"):
+    if value is None:
+        return None
+    word = _word(value)
+    try:
+        number = float({"true": 1, "false": 0}[word] if word in ("true", "false") else word)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"its {name} must be a number, got {str(value)[:80]!r}") from error
+    if not math.isfinite(number):
         raise ValueError(f"its {name} must be finite, got {value}")
-    return None if value is None else float(value)
+    return number
 
 
 def _spans(value: Any) -> list[tuple[int, int, str]] | None:

@@ -11,7 +11,7 @@ from ..algorithms import algorithm_class
 from ..algorithms.base import ViewScores, checked_weights
 from ..core import sampled_kl
 from ..evaluate import bootstrap_interval
-from ..right_and_wrong import FEWEST, effect_of, is_right
+from ..right_and_wrong import COUNTED, FEWEST, effect_of, is_right
 from .named_views import CONTROL
 
 
@@ -19,12 +19,14 @@ def summarise(records: Sequence[Mapping[str, Any]], noise_floor: float) -> dict[
     """Counts, mean dependency by verdict, controls and warnings, of the lines of `tokens.jsonl`.
 
     Means are over responses, of their mean dependency in nats per token; intervals resample
-    responses.
+    responses, and there is none for fewer than `FEWEST`. Where splits are `COUNTED`, those of
+    others are left out of both.
     """
     scored = [record for record in records if "dependency" in record]
-    means = [fmean(record["dependency"]) for record in scored]
+    counted = [record for record in scored if record.get("split") in COUNTED] or scored
+    means = [fmean(record["dependency"]) for record in counted]
     judged = [
-        is_right(record.get("reward"), record.get("reward_reason") or "") for record in scored
+        is_right(record.get("reward"), record.get("reward_reason") or "") for record in counted
     ]
     right, wrong = (
         [mean for mean, verdict in zip(means, judged, strict=True) if verdict is wanted]
@@ -36,6 +38,7 @@ def summarise(records: Sequence[Mapping[str, Any]], noise_floor: float) -> dict[
     summary = {
         "responses": len(records),
         "scored": len(scored),
+        "of_other_splits": len(scored) - len(counted),
         "without_image": len(records) - len(scored),
         "tokens": sum(len(record["tokens"]) for record in records),
         "image_tokens": [min(found), median(found), max(found)] if found else None,
@@ -82,12 +85,19 @@ def summary_lines(found: Mapping[str, Any]) -> list[str]:
             f"the tokens of {found['respelt']:,} responses spell another text than was given: see "
             "respelt in tokens.jsonl"
         )
+    if found["of_other_splits"]:
+        lines.append(
+            f"{found['of_other_splits']:,} of them are of training, or were given to another row's "
+            "image: means by verdict leave them out"
+        )
     for label, key in (("all", ""), ("right", "_right"), ("wrong", "_wrong")):
         if group := found[f"dependency{key}"]:
-            low, high = group["ci95"]
+            interval = f"too few for an interval (fewer than {FEWEST})"
+            if group["ci95"]:
+                interval = "95 % interval {:.4f} to {:.4f}".format(*group["ci95"])
             lines.append(
                 f"mean dependency on {found['view']}, {label:<5} {group['mean']:.4f} nats per "
-                f"token, 95 % interval {low:.4f} to {high:.4f}, {group['n']:,} responses"
+                f"token, {interval}, {group['n']:,} response{'' if group['n'] == 1 else 's'}"
             )
     if effect := found["effect"]:
         interval = f"too few for an interval (fewer than {FEWEST} right or wrong)"
@@ -127,8 +137,9 @@ def _effect(right: Sequence[float], wrong: Sequence[float]) -> dict[str, Any] | 
 def _mean(values: Sequence[float]) -> dict[str, Any] | None:
     if not values:
         return None
-    interval = bootstrap_interval(values, draws=2_000)
-    return {"mean": fmean(values), "ci95": list(interval), "n": len(values)}
+    enough = len(values) >= FEWEST
+    interval = list(bootstrap_interval(values, draws=2_000)) if enough else None
+    return {"mean": fmean(values), "ci95": interval, "n": len(values)}
 
 
 def _warnings(found: Mapping[str, Any]) -> list[str]:

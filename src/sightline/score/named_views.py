@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from typing import Any
 
 from ..algorithms import algorithm_class
 from ..families import Family
@@ -26,6 +27,7 @@ KINDS: dict[str, type[View]] = {
     "grey": Gray,
     "other": OtherImage,
 }
+NUMBERS: dict[Any, type[int] | type[float]] = {float: float, int | None: int}  # by type of field
 CONTROL = "control:"  # what the names of controls begin with
 
 
@@ -110,7 +112,8 @@ def _view_of(text: str) -> View:
                 f"{', '.join(known) or 'none'}, written as {kind}:name=value"
             )
         try:
-            given[name] = float(value) if known[name] is float else value
+            given[name] = NUMBERS.get(known[name], str)(value)
         except ValueError as error:
-            raise ValueError(f"view {text!r}: {name} must be a number, got {value!r}") from error
+            kind = "a number" if known[name] is float else "a whole number"
+            raise ValueError(f"view {text!r}: {name} must be {kind}, got {value!r}") from error
     return KINDS[kind](**given)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..data import BadRow, Limits
+from ..data import BadRow, Limits, decode
 from ..data.images import MAX_PIXELS, content, name_of
 from ..data.sources import Source, open_source
 from ..data.survey import column_names
@@ -71,6 +71,7 @@ def read_responses(
         columns: the file's own name for some of `COLUMNS`.
         prompt: the format put around each question; none where it is already in place.
         answered: whether each row must have a response; otherwise none is read.
+        max_pixels, allow_outside_root: see `Limits`.
     """
     found = open_source(source)
     if not len(found.rows):
@@ -82,9 +83,10 @@ def read_responses(
     _check_columns(known, names, found, answered)
     limits = Limits(images or found.root, max_pixels, allow_outside_root)
     used: dict[str, dict[str, None]] = {part: {} for part in COLUMNS}  # in order of first use
+    decoded: set[str] = set()  # digests of pictures: rows share them
     rows, places, bad = [], [], []
     for place, raw in zip(found.places, found.rows, strict=True):
-        reading = _Reading(place)
+        reading = _Reading(place, decoded)
         try:
             if isinstance(raw, ValueError):
                 raise raw
@@ -120,10 +122,12 @@ class _Reading:
 
     Args:
         place: where it stands.
+        decoded: digests of the pictures that are known to decode; more are added.
     """
 
-    def __init__(self, place: str):
+    def __init__(self, place: str, decoded: set[str]):
         self.place, self.id, self.image = place, "", ""
+        self.decoded = decoded
 
     def row(
         self,
@@ -134,7 +138,10 @@ class _Reading:
         answered: bool,
         used: dict[str, dict[str, None]],
     ) -> Answered:
-        """The row with its images hashed; the columns it is read from are added to `used`."""
+        """The row with its images hashed; the columns it is read from are added to `used`.
+
+        Each picture is decoded once: a damaged one would end the run hours later.
+        """
         chosen = {part: column_of(raw, columns) for part, columns in known.items()}
         row = {part: raw[name] for part, name in chosen.items() if name is not None}
         self.id = str(row.get("id", ""))
@@ -144,7 +151,11 @@ class _Reading:
         digests = []
         for cell in cells:
             self.image = name_of(cell)
-            digests.append(hashlib.blake2b(content(cell, limits), digest_size=16).hexdigest())
+            digest = hashlib.blake2b(content(cell, limits), digest_size=16).hexdigest()
+            if digest not in self.decoded:
+                decode(cell, limits)
+                self.decoded.add(digest)
+            digests.append(digest)
         self.image = ""
         made = answered_row(row, cells, tuple(digests), prompt, answered)
         for part, name in chosen.items():

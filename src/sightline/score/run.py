@@ -77,15 +77,13 @@ def score(request: ScoreRequest, command: str = "") -> dict[str, Any]:
         rows: Sequence[Answered] = found.rows
         if request.generate:
             if not begun:
-                write_json(folder / "run.json", about)
+                _claim(folder, about, found)
             rows = _sample(request, model, processor, found, folder)
         rows = judged(rows, processor.tokenizer, request.extractor)
         scorer = _scorer(request, model, processor, views, rows, found)
         floor = noise_floor(scorer)
         if not begun:  # not before: a request may fail until here
-            write_json(folder / "run.json", about)
-            if found.bad:
-                write_bad_rows(folder, found.bad)
+            _claim(folder, about, found)
         result = _carried_out(request, scorer, folder, floor, len(found.bad))
     return _say(result, folder)
 
@@ -119,6 +117,13 @@ def _begun(folder: Path) -> dict[str, Any] | None:
         return found if found["kind"] == "score" else None
     except (OSError, ValueError, KeyError, TypeError):  # of another kind, or nothing
         return None
+
+
+def _claim(folder: Path, about: Mapping[str, Any], found: Responses) -> None:
+    """Make the folder that of this run. The bad rows come first: no later start writes them."""
+    if found.bad:
+        write_bad_rows(folder, found.bad)
+    write_json(folder / "run.json", about)
 
 
 def _go_on(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -8,14 +8,15 @@ from ..runs import Run
 from ..statistics import sampled_kl
 from ..tables import Table
 
-NAMED = re.compile(r".*image[-_: ]?(\d{1,3})", re.DOTALL)  # such as blind:image-0
+NAMED = re.compile(r".*image[-_:= ]?(\d{1,3})", re.DOTALL)  # such as blind:image=0
 LEAST = 0.1  # nats; below it a token read no image
 
 
 def images_read(run: Run) -> dict[str, Any]:
     """How many tokens depend most on each image, and which tokens those are.
 
-    A view whose name ends in ``image-0``, ``image-1``, … hides that image alone.
+    A view whose name ends in ``image=0``, ``image=1``, … hides that image alone. Responses to one
+    image are left out: there is nothing to choose from.
     """
     most: Counter[str] = Counter()
     words: dict[str, Counter[str]] = {}
@@ -26,7 +27,7 @@ def images_read(run: Run) -> dict[str, Any]:
             for name in response.view_names
             if NAMED.fullmatch(name) and (ratio := response.views.get(f"{name} log-ratio"))
         ]
-        if len(views) < 2:
+        if len(views) < 2 or len(response.images) < 2:
             continue
         responses += 1
         for index, token in enumerate(response.tokens):

@@ -18,7 +18,7 @@ BATCH = 20  # cards that the browser leaves out together while they are out of s
 FOLD, CUT = 400, 4_000  # tokens of one response before the rest folds, and before it is left out
 RICH = 20_000  # tokens of a page whose every value is in it for readers without scripts
 MANY, SMALL = 100, 144  # responses from which on pictures are smaller, and their longest side
-REMOVED = {"blind", "text-only"}  # views that leave no picture to show
+REMOVED = {"blind", "text-only"}  # kinds of views that leave no picture to show
 
 
 def responses_panel(run: Run, count: int) -> dict[str, Any]:
@@ -52,12 +52,16 @@ def responses_panel(run: Run, count: int) -> dict[str, Any]:
         "batch": BATCH,
         "rich": rich,
         "threshold": run.gate[0],
-        "removed": [name for name in views if name in REMOVED],
-        "no_picture": [name for name in views if name not in REMOVED and not pictured(taken, name)],
+        "removed": [name for name in views if removed(name)],
+        "no_picture": [name for name in views if not removed(name) and not pictured(taken, name)],
         "labelled": any(r.labels for r in run.responses),
         "modes": modes,
         "table": tokens_table(run),
     }
+
+
+def removed(view: str) -> bool:
+    return view.partition(":")[0] in REMOVED
 
 
 def pictured(responses: Sequence[Response], view: str) -> bool:
@@ -67,12 +71,13 @@ def pictured(responses: Sequence[Response], view: str) -> bool:
 def choose(responses: Sequence[Response], count: int = SHOWN) -> dict[str, list[Response]]:
     """Right, wrong and unjudged responses in equal parts, each spread over mean dependency.
 
-    Held-out responses come before training ones and later steps before earlier ones; a further
-    step is drawn from only while there are fewer than ``count`` responses.
+    Held-out responses come before training ones, those to their own image before others, and later
+    steps before earlier ones; a further step is drawn from only while there are fewer than
+    ``count`` responses.
     """
 
     def age(response: Response) -> tuple[bool, float]:
-        return response.split != "heldout", -(response.step or 0.0)
+        return not response.of_counted_split, -(response.step or 0.0)
 
     pool: list[Response] = []
     for _, group in groupby(sorted(responses, key=age), key=age):
