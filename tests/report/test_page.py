@@ -147,7 +147,7 @@ def complete_run(folder):
     metrics = [{"step": step} | dict.fromkeys(METRICS, 0.5 * step) for step in range(1, 4)]
     rows = [
         record(n, labels=LABELS, views=COMPLETE_VIEWS, step=n % 2, reward_reason=reason,
-               credit={"vppo": [1.0, 0.0, 1.0, 0.0, 0.0]})
+               images=["images/a.png"] * 2, credit={"vppo": [1.0, 0.0, 1.0, 0.0, 0.0]})
         for n, reason in enumerate(["matched", "different"] * 7)
     ]  # fmt: skip
     write_run(folder, rows, result=RESULT, metrics=metrics)

@@ -30,7 +30,11 @@ def test_pairs_get_the_right_verdict():
     responses = [pair.get("response", f"\\boxed{{{pair.get('answer')}}}") for pair in pairs]
     verifier = Verifier(deadline=DEADLINE)
     verdicts = verifier.verdicts(responses, [pair["gold"] for pair in pairs])
-    late = [i for i, verdict in enumerate(verdicts) if verdict == Verdict.TIMED_OUT]
+    late = [
+        i
+        for i, (verdict, pair) in enumerate(zip(verdicts, pairs, strict=True))
+        if verdict == Verdict.TIMED_OUT and pair["same"]
+    ]
     if late:  # on a busy machine; what is right does not depend on it
         patient = Verifier(deadline=60.0)
         again = patient.verdicts([responses[i] for i in late], [pairs[i]["gold"] for i in late])
