@@ -44,6 +44,24 @@ def test_samples_of_an_evaluation_that_were_cut_off_have_not_ended(write):
     assert not only(write({**row, "ended": False})).finished
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["a <image>?", [{"type": "image"}, {"type": "text", "text": "a?"}]],
+)
+def test_a_sample_whose_picture_the_evaluation_did_not_keep_says_so(write, content):
+    chat = [{"role": "user", "content": content}]
+    sample = {"condition": "true", "chat": chat, "prompt": "a", "response": "r"}
+    assert "--keep-images" in only(write({**sample, "images": []})).reason
+    assert only(write({**sample, "images": ["x.png"]})).cells == ["x.png"]
+    # asked without its picture, it has no place for one
+    blind = [{"role": "user", "content": [{"type": "text", "text": "a?"}]}]
+    assert only(write({**sample, "chat": blind, "images": []})).cells == []
+    # of another program: its file lacks a picture, whatever the reason
+    del sample["condition"]
+    reason = "its prompt has 1 <image>, the row 0 images"
+    assert only(write({**sample, "images": []})).reason == reason
+
+
 def test_a_csv_holds_numbers_and_truths_as_text(tmp_path):
     Image.new("RGB", (32, 32)).save(tmp_path / "x.png")
     (tmp_path / "r.csv").write_text(

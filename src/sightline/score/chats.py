@@ -46,6 +46,19 @@ def take_apart(value: Any, column: str) -> Chat:
     return Chat(messages, cells)
 
 
+def places_pictures(value: Any) -> bool:
+    """Whether a prompt says where a picture goes, in its text or by an image part."""
+    messages = value if isinstance(value, list) else [{"content": value}]
+    contents = [one.get("content") for one in messages if isinstance(one, Mapping)]
+    parts = [part for one in contents for part in (one if isinstance(one, list) else [one])]
+    return any(
+        "<image>" in part
+        if isinstance(part, str)
+        else isinstance(part, Mapping) and part.get("type") == "image"
+        for part in parts
+    )
+
+
 def is_answered(value: Any) -> bool:
     """Whether these are messages of which the last is the assistant's."""
     last = value[-1] if isinstance(value, list) and value else None

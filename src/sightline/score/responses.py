@@ -13,11 +13,15 @@ from ..data.sources import Source, open_source
 from ..data.survey import column_names
 from ..prompts import NONE, Prompt
 from .answered import Answered
-from .chats import is_answered, take_apart
+from .chats import is_answered, places_pictures, take_apart
 from .columns import COLUMNS, candidates, column_of, images_of
 from .fields import answered_row
 
 SHOWN = 20  # bad rows in a message
+NOT_KEPT = (
+    "its picture was not kept: sightline eval keeps those of the first questions only, unless it "
+    "is asked with --keep-images"
+)
 
 
 class Responses(NamedTuple):
@@ -148,6 +152,9 @@ class _Reading:
         chosen["images"], cells = images_of(raw, known.get("images", ()))
         if "prompt" in row:
             cells = self._take_apart(row, chosen, cells, answered)
+            # a sample of an evaluation, which says under which condition it was asked
+            if "condition" in raw and not cells and places_pictures(row["prompt"]):
+                raise ValueError(NOT_KEPT)
         digests = []
         for cell in cells:
             self.image = name_of(cell)
