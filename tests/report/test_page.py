@@ -7,10 +7,11 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import Markup, escape
 from PIL import Image
 
 from sightline.cli import main
-from sightline.report import write_report
+from sightline.report import drawing, write_report
 from sightline.report.panels import responses as responses_panel
 from sightline.report.panels.responses import choose, spread
 from sightline.report.panels.training import METRICS
@@ -156,6 +157,23 @@ def complete_run(folder):
 
 
 # the panels
+
+
+@pytest.fixture(autouse=True)
+def blank_figures(request, monkeypatch):
+    """Figures without content, for all tests but those that ask for `drawn`: nine tenths of the
+    time of a page goes into drawing them."""
+
+    def blank(figure, name, description, kind):
+        return Markup(f'<svg role="img" aria-label="{escape(description)}" class="{kind}"></svg>')
+
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(drawing, "as_element", blank)
+
+
+@pytest.fixture
+def drawn():
+    """Figures are drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -433,7 +451,7 @@ def test_gaps_and_misaligned_columns_are_counted(report):
     assert page.shows("3 tokens of 1 held-out response")
 
 
-def test_distribution_counts_held_out_responses_and_splits_them_by_label(report):
+def test_distribution_counts_held_out_responses_and_splits_them_by_label(report, drawn):
     # S            6, 2 visual     0.1, 0 other     0.5 answer     total 8.6
     # mean         4               0.05             0.5
     # share, %     93.0            1.2              5.8
@@ -450,7 +468,7 @@ def test_distribution_counts_held_out_responses_and_splits_them_by_label(report)
     assert page.shows("6.0 to 6.2 nats: 1")
 
 
-def test_training_responses_are_counted_if_none_is_held_out(report):
+def test_training_responses_are_counted_if_none_is_held_out(report, drawn):
     page = report([record(split="train", labels=["visual", "odd", "other", "other", "other"])])
 
     assert page.shows("5 tokens of 1 response.")
@@ -624,7 +642,7 @@ def test_long_responses_fold_and_then_stop(report, monkeypatch):
 # same input, same bytes
 
 
-def test_same_input_same_bytes(complete, tmp_path):
+def test_same_input_same_bytes(complete, tmp_path, drawn):
     path = write_report(complete_run(tmp_path / "elsewhere"))
 
     assert path == tmp_path / "elsewhere" / "report.html"
