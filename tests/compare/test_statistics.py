@@ -35,9 +35,12 @@ def test_differences_are_paired_by_seed():
     first, second = {1: 0.6, 2: 0.9, 3: 0.5}, {3: 0.4, 2: 0.7, 1: 0.3, 9: 0.0}
     found = paired_difference(first, second)
     assert found.each == pytest.approx([0.3, 0.2, 0.1])
-    assert found.mean == pytest.approx(0.2)
-    assert 0.09 < found.low < found.mean < found.high < 0.31
-    assert found.p == 2 / 8
+    assert found.mean == pytest.approx(0.2) and found.p == 2 / 8
+    assert found.low is None and found.high is None  # three seeds have no interval
+    first, second = dict.fromkeys(range(5), 0.5), {i: 0.1 * i for i in range(5)}
+    found = paired_difference(first, second)
+    # differences 0.5, 0.4, 0.3, 0.2, 0.1
+    assert 0.1 < found.low < 0.25 and 0.35 < found.high < 0.5
 
 
 def test_one_shared_seed_is_not_enough():
@@ -46,10 +49,11 @@ def test_one_shared_seed_is_not_enough():
 
 
 def test_the_share_of_the_headroom():
-    whole, half = {1: 0.2, 2: 0.4}, {2: 0.2, 1: 0.1}
+    whole = {i: 0.1 * (i + 1) for i in range(5)}
+    half = {i: whole[i] / 2 for i in reversed(range(5))}
     found = share_of(half, whole)
     assert found is not None
     # a half in every resample, because numerator and denominator are resampled together
     assert tuple(found) == pytest.approx((0.5, 0.5, 0.5))
-    assert share_of(half, {1: -0.1, 2: 0.4}) is None  # the whole may be nothing
-    assert share_of({1: 0.1}, {1: 0.2}) is None
+    assert share_of(half, {**whole, 0: -2.0}) is None  # the whole may be nothing
+    assert share_of({i: half[i] for i in range(4)}, whole) is None

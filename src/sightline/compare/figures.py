@@ -8,7 +8,8 @@ from matplotlib.ticker import NullLocator
 from ..report.charts import LINES, lines
 from ..report.drawing import COLOURS, Drawing, drawing, inline_svg
 from .results import ResultSet
-from .summary import Standing, mean_of
+from .statistics import mean_of
+from .summary import Standing
 
 MOST_LINES = len(LINES)  # in one figure: the first rules of the suite
 AXES = {"tokens": "tokens sampled", "passes": "responses through the model", "seconds": "seconds"}
@@ -25,14 +26,14 @@ def differences(task: str, standings: Sequence[Standing]) -> Drawing:
             assert found is not None
             each = [100 * value for value in found.each]
             axes.plot(each, [height] * len(each), "|", ms=7, color=COLOURS["other"])
-            (line,) = axes.plot(
-                [100 * found.low, 100 * found.high], [height] * 2, lw=2, color=COLOURS["accent"]
-            )
-            line.set_gid(
-                f"tip:{standing.rule}: {100 * found.mean:+.1f} points, 95 % interval "
-                f"{100 * found.low:+.1f} to {100 * found.high:+.1f}, {len(each)} seeds"
-            )
-            axes.plot(100 * found.mean, height, "o", ms=5, color=COLOURS["accent"])
+            tip = f"{standing.rule}: {100 * found.mean:+.1f} points, {len(each)} seeds"
+            if found.low is not None and found.high is not None:
+                axes.plot(
+                    [100 * found.low, 100 * found.high], [height] * 2, lw=2, color=COLOURS["accent"]
+                )
+                tip += f", 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            (dot,) = axes.plot(100 * found.mean, height, "o", ms=5, color=COLOURS["accent"])
+            dot.set_gid(f"tip:{tip}")
         names = [f"{standing.rule}  (lr {standing.rate:g})" for standing in shown]
         axes.set_yticks(range(len(shown)), names, color=COLOURS["ink"])
         axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -68,13 +69,10 @@ def dose(shares: Mapping[str, float], standings: Sequence[Standing]) -> Drawing 
             places = [100 * share for share, _ in found]
             known = [standing.difference for _, standing in found if standing.difference]
             axes.plot(places, [100 * d.mean for d in known], color=colour, ls=dashes, label=rule)
-            axes.vlines(
-                [place * (1 + 0.012 * index) for place in places],
-                [100 * d.low for d in known],
-                [100 * d.high for d in known],
-                color=colour,
-                lw=0.8,
-            )
+            for place, d in zip(places, known, strict=True):
+                if d.low is not None and d.high is not None:
+                    at = place * (1 + 0.012 * index)  # beside each other, to be told apart
+                    axes.vlines(at, 100 * d.low, 100 * d.high, color=colour, lw=0.8)
         axes.set_xscale("log")
         ticks = sorted({100 * share for found in per_rule.values() for share, _ in found})
         axes.set_xticks(ticks, [f"{tick:.0f} %" for tick in ticks])

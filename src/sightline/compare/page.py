@@ -11,6 +11,7 @@ from .. import tasks
 from ..report.drawing import Drawing, save_drawings
 from ..report.formats import clean, percent, plain, signed
 from ..report.tables import Table, write_tables
+from ..right_and_wrong import FEWEST
 from .figures import AXES, curves, differences, dose
 from .results import ResultSet
 from .summary import Standing, standings
@@ -39,7 +40,8 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         "sections": sections,
         "failures": failures,
         "missing": len(list(results.suite.cells())) - len(results.cells),
-        "few": [s for s in found if len(s.seeds) < 2],
+        "few": sorted({s.rule for s in found if len(s.seeds) < FEWEST}),
+        "fewest": FEWEST,
     }
     environment = Environment(
         loader=FileSystemLoader([HERE, STYLE.parent]),

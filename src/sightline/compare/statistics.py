@@ -1,7 +1,7 @@
 """Rules compared over seeds: paired differences, their intervals and tests, share of headroom.
 
-The seeds are the sample: what is resampled and flipped is one difference per seed. Few seeds give
-wide intervals, and percentile intervals of ten are a little too narrow still.
+The seeds are the sample: what is resampled and flipped is one difference per seed. Percentile
+intervals of ten seeds are a little too narrow still; of fewer than `FEWEST` there is none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..evaluate import bootstrap_interval
+from ..right_and_wrong import FEWEST
 
 MOST_EXACT = 16  # seeds; 2^16 sign patterns are counted, of more than that as many are drawn
 
@@ -20,14 +21,14 @@ class Difference(NamedTuple):
 
     Args:
         mean: over seeds.
-        low, high: ends of the 95 % bootstrap interval of the mean.
+        low, high: ends of the 95 % bootstrap interval of the mean; None for fewer than `FEWEST`.
         p: of the sign-flip test.
         each: per seed.
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
     each: list[float]
 
@@ -44,8 +45,14 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
             f"a comparison over seeds needs two that both rules were run on, got {seeds}: run more"
         )
     each = [first[seed] - second[seed] for seed in seeds]
-    low, high = bootstrap_interval(each)
-    return Difference(float(np.mean(each)), low, high, sign_flip(each), each)
+    return Difference(*mean_of(each), sign_flip(each), each)
+
+
+def mean_of(values: Sequence[float]) -> tuple[float, float | None, float | None]:
+    """A mean over seeds and the ends of its interval; None for both of fewer than `FEWEST`."""
+    if len(values) < FEWEST:
+        return float(np.mean(values)), None, None
+    return (float(np.mean(values)), *bootstrap_interval(values))
 
 
 def sign_flip(differences: Sequence[float], draws: int = 2**MOST_EXACT) -> float:
@@ -88,11 +95,11 @@ def share_of(
 ) -> Share | None:
     """How much of `whole` is captured by `gain`: the ratio of their means over the same seeds.
 
-    None where the interval of the whole's mean touches 0: there is nothing to take a share of.
-    Numerator and denominator are resampled together.
+    None where the interval of the whole's mean touches 0: there is nothing to take a share of; and
+    on fewer than `FEWEST` seeds. Numerator and denominator are resampled together.
     """
     seeds = sorted(gain.keys() & whole.keys())
-    if len(seeds) < 2:
+    if len(seeds) < FEWEST:
         return None
     part, total = (np.array([values[seed] for seed in seeds]) for values in (gain, whole))
     if bootstrap_interval(total.tolist())[0] <= 0:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluate import bootstrap_interval
 from .results import ResultSet
-from .statistics import Difference, Share, holm, paired_difference, share_of
+from .statistics import Difference, Share, holm, mean_of, paired_difference, share_of
 
 OUTCOME = "accuracy"  # greedy, on held-out questions, after the last step
 
@@ -21,8 +20,7 @@ class Standing:
         rate: the learning rate.
         seeds: on which it was run to the end.
         failed: cells of this rule and rate that failed.
-        gain: over the warm start, a mean over seeds, with the ends of its interval; the ends are
-            None for fewer than two seeds.
+        gain: over the warm start, a mean over seeds, with the ends of its interval or None.
         difference: from the reference; None for itself and with fewer than two shared seeds.
         p: of the difference, corrected for all rules of the task (Holm).
         headroom: share of the oracle's gain, both over the warm start.
@@ -91,13 +89,6 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
             )
         )
     return found
-
-
-def mean_of(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """A mean and its interval, without one for fewer than two values."""
-    if len(values) < 2:
-        return float(np.mean(values)), None, None
-    return (float(np.mean(values)), *bootstrap_interval(values))
 
 
 def _minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
