@@ -1,5 +1,7 @@
 """A result set and its report: what is said of it is in it, and it can be drawn again."""
 
+from pathlib import Path
+
 import pytest
 
 from sightline.compare import page
@@ -12,6 +14,8 @@ from sightline.compare.suite import parse_suite
 from sightline.compare.summary import standings
 from sightline.records import write_json
 
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "benchmarks" / "results" / "testbed"
 TEXT = """
 tasks: [digits-sum-12-free, digits-sum-48-free]
 rules: [uniform, oracle, pgpo]
@@ -130,6 +134,15 @@ def test_results_are_collected_kept_and_read(results, tmp_path):
     write_json(folder / "run.json", {"versions": VERSIONS | {"sightline": "1"}})
     with pytest.raises(ValueError, match=r"must come from the same versions, got \{'sightline'"):
         collect(SUITE, tmp_path, {})
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.jsonl")), ids=lambda path: path.stem)
+def test_what_is_published_can_be_drawn_and_is_what_the_page_says(path, tmp_path, no_figures):
+    write_page(read_results(path), tmp_path)
+    drawn = (tmp_path / "report.md").read_text().splitlines()
+    said = (ROOT / "docs" / "evidence.md").read_text().splitlines()
+    table = [line for line in drawn if line.startswith("| ")]
+    assert len(table) > 3 and all(line in said for line in table if "seconds" not in line)
 
 
 def test_what_is_no_result_set_is_refused(tmp_path):
