@@ -97,13 +97,7 @@ def curves(
     """
     series = {}
     for standing in standings[:MOST_LINES]:
-        cells = [
-            cell["points"]
-            for cell in results.cells
-            if (cell["task"], cell["rule"], cell["learning_rate"])
-            == (task, standing.rule, standing.rate)
-            and "points" in cell
-        ]
+        cells = results.curves(task, standing.rule, standing.rate).values()
         at = [list(points) for points in zip(*cells, strict=False)]
         at = [points for points in at if all(point[number] is not None for point in points)]
         if at:

@@ -1,7 +1,6 @@
 """The report of a comparison: one HTML file, the same in Markdown, figures and tables as files."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,6 @@ def write_page(results: ResultSet, folder: Path) -> Path:
     content = {
         "about": results.about,
         "suite": results.suite,
-        "protocol": asdict(results.suite.protocol),
         "headline": headline,
         "sections": sections,
         "failures": failures,

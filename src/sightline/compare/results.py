@@ -6,6 +6,7 @@ import platform
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,30 +30,37 @@ class ResultSet:
     about: dict[str, Any]
     cells: list[dict[str, Any]]
 
-    @property
+    @cached_property
     def suite(self) -> Suite:
         """The suite that was run."""
         return parse_suite(self.about["name"], self.about["suite"])
 
-    def outcome(self, task: str, rule: str, rate: float, number: str) -> dict[int, float]:
-        """Per seed the last value of `number`; cells that failed or do not have it are left out."""
+    def curves(self, task: str, rule: str, rate: float) -> dict[int, list[dict[str, Any]]]:
+        """Per seed the points of its curve; cells that failed are left out."""
         return {
-            cell["seed"]: cell["points"][-1][number]
+            cell["seed"]: cell["points"]
             for cell in self.cells
             if (cell["task"], cell["rule"], cell["learning_rate"]) == (task, rule, rate)
             and "points" in cell
-            and cell["points"][-1].get(number) is not None
+        }
+
+    def outcome(self, task: str, rule: str, rate: float, number: str) -> dict[int, float]:
+        """Per seed the last value of `number`, where there is one."""
+        return {
+            seed: points[-1][number]
+            for seed, points in self.curves(task, rule, rate).items()
+            if points[-1].get(number) is not None
         }
 
     def gain(self, task: str, rule: str, rate: float, number: str) -> dict[int, float]:
-        """Per seed how much `number` rose over the warm start."""
+        """Per seed how much `number` rose over the warm start, where it was known then."""
+        starts = {
+            seed: points[0].get(number) for seed, points in self.curves(task, rule, rate).items()
+        }
         return {
-            cell["seed"]: cell["points"][-1][number] - cell["points"][0][number]
-            for cell in self.cells
-            if (cell["task"], cell["rule"], cell["learning_rate"]) == (task, rule, rate)
-            and "points" in cell
-            and cell["points"][-1].get(number) is not None
-            and cell["points"][0].get(number) is not None
+            seed: value - starts[seed]
+            for seed, value in self.outcome(task, rule, rate, number).items()
+            if starts[seed] is not None
         }
 
     def best_rate(self, task: str, rule: str) -> float:

@@ -121,11 +121,11 @@ def work(name: str, text: str, folder: Path) -> None:
 def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
     """Run `cell`, unless somebody else does or is making its warm start; whether it was run."""
     path = folder / cell.name
-    task, start = tasks.load(cell.task), suite.protocol.start(cell.seed)
-    warm = warm_start_path(task, start)
     with _lock(folder / "locks" / cell.name.replace("/", "_")) as mine:
         if not mine or _is_settled(path):
             return False
+        task, start = tasks.load(cell.task), suite.protocol.start(cell.seed)
+        warm = warm_start_path(task, start)  # a hash of many files: not for cells of others
         with _lock(warm.with_suffix(".lock")) as alone:
             if not alone and not warm.exists():
                 return False  # what needs another warm start comes first
