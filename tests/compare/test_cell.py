@@ -8,7 +8,14 @@ from torch.testing import assert_close
 
 from sightline import tasks
 from sightline.compare import gradients, measure
-from sightline.compare.cell import Cell, Protocol, run_cell, with_costs
+from sightline.compare.cell import (
+    Cell,
+    Protocol,
+    means_of,
+    run_cell,
+    weights_sha256,
+    with_costs,
+)
 from sightline.compare.gradients import Sums, measure_gradients
 from sightline.compare.rules import LABELS, RULES, UNKNOWN
 from sightline.compare.runs import compare_runs
@@ -43,8 +50,12 @@ def cells(tmp_path_factory, processor):
     return folder
 
 
+def result(folder):
+    return json.loads((folder / "result.json").read_text())
+
+
 def points(folder):
-    return json.loads((folder / "result.json").read_text())["points"]
+    return result(folder)["points"]
 
 
 def test_a_cell_leaves_a_run_folder_and_a_curve(cells):
@@ -61,12 +72,38 @@ def test_a_cell_leaves_a_run_folder_and_a_curve(cells):
 
 def test_cells_of_a_seed_are_paired(cells):
     one, other = points(cells / "uniform"), points(cells / "entropy-40")
+    starts = {result(cells / rule)["start_sha256"] for rule in ("uniform", "entropy-40")}
+    assert len(starts) == 1
     assert {**one[0], "seconds": 0} == {**other[0], "seconds": 0}
     # the same questions and random numbers: in its first step it samples the same responses
     assert one[1]["tokens"] == other[1]["tokens"]
     # 4 responses a step; that with a view scores each twice besides
     assert [point["passes"] for point in one] == [0, 4, 8]
     assert other[1]["passes"] == 12
+
+
+def test_what_the_updates_were_like_is_kept(cells):
+    uniform, entropy = (result(cells / rule)["training"] for rule in ("uniform", "entropy-40"))
+    lines = [line for line in read_lines(cells / "uniform" / "metrics.jsonl") if "reward" in line]
+    mean = sum(line["completions/mean_length"] for line in lines) / len(lines)
+    assert uniform["completions/mean_length"] == pytest.approx(mean)
+    assert "weights/largest" not in uniform and entropy["weights/largest"] == 1
+    # lines of the end, without a step, do not count
+    metrics = [{"reward": 0, "grad_norm": 1.0}, {"reward": 0, "grad_norm": 2.0}, {"grad_norm": 9}]
+    assert means_of(metrics) == {"grad_norm": 1.5}
+
+
+def test_starting_weights_are_told_apart(processor):
+    model = build_model(processor, 3)
+    before = weights_sha256(model)
+    assert (
+        before
+        == weights_sha256(build_model(processor, 3))
+        != weights_sha256(build_model(processor, 4))
+    )
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1e-6
+    assert weights_sha256(model) != before
 
 
 def test_two_runs_compare_by_question(cells):

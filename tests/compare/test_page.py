@@ -9,7 +9,13 @@ from sightline.compare.command import run
 from sightline.compare.flags import add_compare
 from sightline.compare.page import write_page
 from sightline.compare.registration import register, status
-from sightline.compare.results import ResultSet, collect, read_results, write_results
+from sightline.compare.results import (
+    ResultSet,
+    collect,
+    read_results,
+    reusable,
+    write_results,
+)
 from sightline.compare.suite import parse_suite
 from sightline.compare.summary import standings
 from sightline.records import write_json
@@ -46,13 +52,14 @@ def cell(task, rule, rate, seed):
     after = AFTER[rule][seed] - (0.1 if rate == 1e-5 else 0)
     return {
         "task": task, "rule": rule, "learning_rate": rate, "seed": seed,
-        "points": [point(0, 0.25), point(2, after)],
+        "start_sha256": f"{task} {seed}"[-16:], "points": [point(0, 0.25), point(2, after)],
+        "training": {"grad_norm": 0.125 * (1 + seed)},
     }  # fmt: skip
 
 
 @pytest.fixture
 def results():
-    registration = status({"document": None}, SUITE)
+    registration = {"document": None, "text": None}
     about = {
         "name": "small", "command": "sightline compare --suite small", "machine": "2 cores",
         "versions": VERSIONS, "registration": registration, "suite": TEXT,
@@ -81,6 +88,7 @@ def test_standings_by_hand(results):
     assert pgpo.strict.value == pytest.approx(0.45)
     assert oracle.strict.value == pytest.approx(1)
     assert pgpo.last["tokens"] == 200 and pgpo.first["twin_accuracy"] is None
+    assert pgpo.training == {"grad_norm": pytest.approx(0.375)}
 
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figures):
@@ -100,7 +108,7 @@ def test_the_page_and_its_files(results, tmp_path, monkeypatch):
     assert html.count("<svg") == 2 * (1 + 2 * 6)  # headline and six of each task, wide and narrow
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert (tmp_path / "figures" / "dose.png").stat().st_size > 5000
-    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 3
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 4
     monkeypatch.setattr(page, "save_drawings", lambda drawings, folder: None)
     assert path.read_bytes() == write_page(results, tmp_path / "again").read_bytes()
 
@@ -126,7 +134,8 @@ def test_results_are_collected_kept_and_read(results, tmp_path):
         folder = tmp_path / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
         folder.mkdir(parents=True)
         write_json(folder / "run.json", {"versions": VERSIONS})
-        write_json(folder / "result.json", {"points": c["points"]})
+        kept = {name: c[name] for name in ("start_sha256", "points", "training")}
+        write_json(folder / "result.json", kept)
     found = collect(SUITE, tmp_path, results.about["registration"])
     assert found.cells == results.cells[:5]
     write_results(found, tmp_path / "results.jsonl")
@@ -134,6 +143,64 @@ def test_results_are_collected_kept_and_read(results, tmp_path):
     write_json(folder / "run.json", {"versions": VERSIONS | {"sightline": "1"}})
     with pytest.raises(ValueError, match=r"must come from the same versions, got \{'sightline'"):
         collect(SUITE, tmp_path, {})
+    write_json(folder / "run.json", {"versions": VERSIONS})
+    uniform = tmp_path / "digits-sum-12-free" / "uniform" / "lr0.0001" / "seed0"
+    write_json(uniform / "result.json", kept | {"start_sha256": "another"})
+    with pytest.raises(
+        ValueError, match=r"must begin with the same weights, got another in .* and um-12-free 0 in"
+    ):
+        collect(SUITE, tmp_path, {})
+
+
+def test_a_suite_goes_on_from_a_result_set(results, tmp_path):
+    """Of seed 4 a cell is missing: its others began with weights that may not be made again."""
+    have = [c for c in results.cells if c["seed"] < 4 or c["rule"] != "pgpo"]
+    failed = {name: value for name, value in have[0].items() if name not in ("points", "training")}
+    have = [failed | {"failure": "killed"}, *have[1:]]  # of seed 0, on the first task
+    earlier = reusable(SUITE, ResultSet(results.about, have))
+    kept = {(c["task"], c["seed"]) for c in earlier.cells}
+    first, second = SUITE.tasks
+    assert kept == {(first, 1), (first, 2), (first, 3), *((second, seed) for seed in range(4))}
+    assert len(earlier.cells) == 7 * 4
+    assert collect(SUITE, tmp_path, {}, earlier).cells == earlier.cells
+    # what was run here joins them, on whatever machine
+    c = results.cells[0]
+    folder = tmp_path / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
+    folder.mkdir(parents=True)
+    write_json(folder / "run.json", {"versions": VERSIONS})
+    write_json(folder / "result.json", {n: c[n] for n in ("start_sha256", "points", "training")})
+    found = collect(SUITE, tmp_path, {}, earlier)
+    assert len(found.cells) == 29 and found.cells[0] == c
+    assert found.about["machine"].startswith("2 cores; ")
+    write_json(folder / "run.json", {"versions": VERSIONS | {"torch": "9"}})
+    with pytest.raises(ValueError, match="must come from the same versions"):
+        collect(SUITE, tmp_path, {}, earlier)
+
+
+def test_only_what_was_run_alike_is_gone_on_from(results):
+    for old, new, said in (
+        ("steps: 2,", "steps: 4,", "cells of another protocol"),
+        ("pgpo]", "pgpo: {of: pgpo, boost: 1.0}]", "rule 'pgpo' is not the same"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            reusable(parse_suite("small", TEXT.replace(old, new)), results)
+    longer = parse_suite("small", TEXT.replace("3, 4]", "3, 4, 5]"))
+    assert reusable(longer, results).cells == results.cells
+
+
+def test_a_command_goes_on_from_a_result_set(results, tmp_path, monkeypatch, capsys, no_figures):
+    import argparse
+
+    write_results(results, tmp_path / "kept.jsonl")
+    (tmp_path / "small.yaml").write_text(TEXT)
+    parser = argparse.ArgumentParser()
+    add_compare(parser.add_subparsers())
+    words = ["compare", "--suite", str(tmp_path / "small.yaml"), "-o", str(tmp_path / "here")]
+    words += ["--go-on-from", str(tmp_path / "kept.jsonl")]
+    run(parser.parse_args(words))
+    said = capsys.readouterr().out
+    assert "40 finished cells are taken" in said and "0 cells, 0 to run" in said
+    assert read_results(tmp_path / "here") == results
 
 
 @pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.jsonl")), ids=lambda path: path.stem)
@@ -159,6 +226,7 @@ def test_hypotheses_come_before_the_first_cell(tmp_path):
     document = tmp_path / "hypotheses.yaml"
     document.write_text("H1: oracle beats uniform")
     begun = register(SUITE, tmp_path / "runs", document)
+    assert begun["text"] == "H1: oracle beats uniform"
     assert status(begun, SUITE)["status"] == "Pre-registered"
     assert register(SUITE, tmp_path / "runs", None) == begun  # a second call changes nothing
     other = parse_suite("small", TEXT.replace("3, 4]", "3, 4, 5]"))
@@ -170,6 +238,10 @@ def test_hypotheses_come_before_the_first_cell(tmp_path):
     assert status(register(SUITE, tmp_path / "late", None), SUITE)["status"] == "Exploratory"
     with pytest.raises(ValueError, match="has changed since"):
         register(SUITE, tmp_path / "late", document)
+    # cells of an earlier result set were begun when it was
+    assert register(SUITE, tmp_path / "further", None, begun) == begun
+    with pytest.raises(ValueError, match="has changed since"):
+        register(SUITE, tmp_path / "further", document, begun)
 
 
 def test_flags(results, tmp_path, capsys, no_figures):

@@ -4,12 +4,14 @@ Everything but rule and learning rate depends on task and seed alone: warm start
 questions, random numbers of sampling, held-out questions. So cells of one seed compare in pairs.
 """
 
+import hashlib
 import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from transformers import TrainerCallback
 from trl import GRPOConfig
 
@@ -24,6 +26,11 @@ from ..warm_start import load_warm_model
 from .measure import Answers, answer, longest_response, look
 from .trainer import LabelledTrainer
 from .update_norm import EqualNormAdamW
+
+WATCHED = (  # of metrics.jsonl, averaged over training; docs/engines.md says what each is
+    *("grad_norm", "weights/largest", "weights/effective_tokens", "weights/top10_share"),
+    *("frac_reward_zero_std", "entropy", "completions/mean_length", "completions/clipped_ratio"),
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,7 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
         "protocol": asdict(protocol),
     }
     write_json(folder / "run.json", description(algorithm, cell.rule, args, about))
+    start = weights_sha256(model)
     optimizer = None
     if protocol.update_norm is not None:
         optimizer = EqualNormAdamW(
@@ -130,17 +138,35 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
     curve.measure(0)
     trainer.train()
     append_lines(folder / HELD_OUT_FILE, curve.questions())
+    metrics = read_lines(folder / "metrics.jsonl")
     result = {
         "cell": asdict(cell),
+        "start_sha256": start,
         "points": with_costs(
-            curve.points,
-            read_lines(folder / "metrics.jsonl"),
-            args.per_device_train_batch_size,
-            int(args.logging_steps),
+            curve.points, metrics, args.per_device_train_batch_size, int(args.logging_steps)
         ),
+        "training": means_of(metrics),
         "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     write_json(folder / "result.json", result)
+
+
+def weights_sha256(model: Any) -> str:
+    """Of all parameters, in their order: whether two cells began with the same ones."""
+    digest = hashlib.sha256()
+    for parameter in model.parameters():
+        digest.update(parameter.detach().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def means_of(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What the updates were like: means over training of `WATCHED`, those there are."""
+    steps = [line for line in metrics if "reward" in line]
+    return {
+        name: float(np.mean([line[name] for line in steps if name in line]))
+        for name in WATCHED
+        if any(name in line for line in steps)
+    }
 
 
 def _settings(cell: Cell, protocol: Protocol, folder: Path, longest: int) -> GRPOConfig:

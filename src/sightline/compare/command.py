@@ -3,9 +3,10 @@
 import argparse
 from pathlib import Path
 
+from .hypotheses import parse_hypotheses
 from .page import write_page
-from .registration import register, status
-from .results import collect, read_results, write_results
+from .registration import register
+from .results import ResultSet, cell_of, collect, read_results, reusable, write_results
 from .runner import run_suite
 from .runs import compare_runs
 from .suite import find_suite
@@ -27,11 +28,19 @@ def run_and_report(args: argparse.Namespace) -> None:
     suite = find_suite(args.suite)
     folder = args.output_dir or Path("runs") / "compare" / suite.name
     document = args.preregistration
-    if document is not None and not document.is_file():
-        raise ValueError(f"there is no pre-registration {document}")
-    begun = register(suite, folder, document)
-    failed = run_suite(suite, folder, args.parallel)
-    results = collect(suite, folder, status(begun, suite))
+    if document is not None:
+        if not document.is_file():
+            raise ValueError(f"there is no pre-registration {document}")
+        parse_hypotheses(document.read_text(encoding="utf-8"), suite)  # raises
+    earlier, registered = None, None
+    if args.go_on_from:
+        found = read_results(args.go_on_from)
+        earlier, registered = reusable(suite, found), found.about["registration"]
+        print(_taken(found, earlier))
+    begun = register(suite, folder, document, registered)
+    known = {cell_of(line) for line in earlier.cells} if earlier else set()
+    failed = run_suite(suite, folder, args.parallel, known=known)
+    results = collect(suite, folder, begun, earlier)
     write_results(results, folder / "results.jsonl")
     print(f"results: {folder / 'results.jsonl'}\nreport: {write_page(results, folder)}")
     if failed:
@@ -39,3 +48,14 @@ def run_and_report(args: argparse.Namespace) -> None:
             f"{len(failed)} cells failed, the first is {failed[0]}: see failures.jsonl in "
             f"{folder}; the same command tries them again"
         )
+
+
+def _taken(found: ResultSet, kept: ResultSet) -> str:
+    said = f"{len(kept.cells)} finished cells are taken from the result set"
+    left = sum("points" in line for line in found.cells) - len(kept.cells)
+    return said + (
+        f"; {left} others are of seeds with cells still to be run, or not of this suite, and are "
+        "not"
+        if left
+        else ""
+    )

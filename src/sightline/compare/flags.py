@@ -23,6 +23,12 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "--preregistration", type=Path, metavar="FILE", help="hypotheses, fixed before the run"
     )
+    parser.add_argument(
+        "--go-on-from",
+        type=Path,
+        metavar="RESULTS",
+        help="a result set whose finished cells are not run again",
+    )
     parser.add_argument("-o", "--output-dir", type=Path, help="default: runs/compare/SUITE")
     parser.set_defaults(run=_run, flags=list(parser._option_string_actions))
 

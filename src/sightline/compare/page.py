@@ -12,6 +12,8 @@ from ..report.formats import clean, percent, plain, signed
 from ..report.tables import Table, write_tables
 from ..right_and_wrong import FEWEST
 from .figures import AXES, curves, differences, dose
+from .hypotheses import Hypothesis, Verdict, judge_all
+from .registration import status
 from .results import ResultSet
 from .summary import Standing, standings
 
@@ -31,8 +33,11 @@ def write_page(results: ResultSet, folder: Path) -> Path:
     sections = [_section(results, task, found) for task in results.suite.tasks]
     headline = dose(visual_shares(results.suite.tasks), found)
     failures = [cell for cell in results.cells if "failure" in cell]
+    verdicts = judge_all(results.about["registration"], results)
     content = {
         "about": results.about,
+        "registration": status(results.about["registration"], results.suite),
+        "hypotheses": _verdicts(verdicts),
         "suite": results.suite,
         "headline": headline,
         "sections": sections,
@@ -52,7 +57,10 @@ def write_page(results: ResultSet, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     drawings = [drawn for section in sections for drawn in section["drawings"]]
     save_drawings([headline, *drawings] if headline else drawings, folder / "figures")
-    write_tables([table for section in sections for table in section["tables"]], folder / "tables")
+    tables = [table for section in sections for table in section["tables"]]
+    if verdicts:
+        tables.append(content["hypotheses"])
+    write_tables(tables, folder / "tables")
     text = environment.get_template("page.html").render(content)
     (folder / "report.html").write_text(text, encoding="utf-8")
     (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
@@ -83,8 +91,42 @@ def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[s
         "task": task,
         "standings": of_task,
         "drawings": [piece for piece in drawn if piece],
-        "tables": [_outcomes(task, of_task), _parts(task, of_task), _costs(task, of_task)],
+        "tables": [
+            _outcomes(task, of_task),
+            _parts(task, of_task),
+            _updates(task, of_task),
+            _costs(task, of_task),
+        ],
     }
+
+
+def _verdicts(verdicts: Sequence[Verdict]) -> Table:
+    header = ("hypothesis", "says", "expected", "seeds", "found (95 %)", "verdict")
+    rows = [
+        (
+            verdict.hypothesis.name,
+            verdict.hypothesis.says,
+            _expected(verdict.hypothesis),
+            verdict.seeds,
+            "" if verdict.mean is None else _points(verdict.mean, verdict.low, verdict.high),
+            verdict.said,
+        )
+        for verdict in verdicts
+    ]
+    return Table("hypotheses", header, rows)
+
+
+def _expected(hypothesis: Hypothesis) -> str:
+    of = "change of " if hypothesis.of == "change" else ""
+    first, second = hypothesis.rules
+    place = " more than on ".join(hypothesis.tasks)
+    margin = f"{100 * hypothesis.margin:.3g} points"
+    how = {
+        "above": f"above it by more than {margin}" if hypothesis.margin else "above it",
+        "below": f"below it by more than {margin}" if hypothesis.margin else "below it",
+        "within": f"within {margin} of it",
+    }[hypothesis.expect]
+    return f"{of}{hypothesis.number}, {first} over {second} on {place}: {how}"
 
 
 def _outcomes(task: str, found: Sequence[Standing]) -> Table:
@@ -133,6 +175,26 @@ def _parts(task: str, found: Sequence[Standing]) -> Table:
     return Table(f"parts-{task}", ("rule", *names.values()), rows)
 
 
+def _updates(task: str, found: Sequence[Standing]) -> Table:
+    """What the updates were like: means over training and seeds."""
+    names = {
+        "grad_norm": "gradient norm before clipping",
+        "weights/largest": "largest weight",
+        "weights/effective_tokens": "effective tokens",
+        "weights/top10_share": "weight on the heaviest tenth",
+        "completions/mean_length": "tokens of a response",
+        "frac_reward_zero_std": "groups without variance",
+        "entropy": "entropy, nats",
+        "completions/clipped_ratio": "cut off",
+    }
+    rows = [
+        (s.rule, *("n/a" if (v := s.training.get(name)) is None else plain(v, 3) for name in names))
+        for s in found
+        if s.training
+    ]
+    return Table(f"updates-{task}", ("rule", *names.values()), rows)
+
+
 def _costs(task: str, found: Sequence[Standing]) -> Table:
     rows = [
         (s.rule, *(plain(round(s.last[name] or 0), 6) for name in ("tokens", "passes", "seconds")))
@@ -146,20 +208,26 @@ def _markdown(content: Mapping[str, Any]) -> str:
     lines = [
         f"# {suite.name}: credit rules compared",
         "",
-        f"{about['registration']['status']}. `{about['command']}`, {about['machine']}, "
+        f"{content['registration']['status']}. `{about['command']}`, {about['machine']}, "
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         "",
     ]
     lines += [f"Failed: {len(content['failures'])} cells; not run: {content['missing']}.", ""]
+    if content["hypotheses"].rows:
+        lines += ["## What was expected, and what came out", "", *_table(content["hypotheses"]), ""]
     if content["headline"]:
         lines += ["![Gain over the reference](figures/dose.svg)", ""]
     for section in content["sections"]:
         lines += [f"## {section['task']}", ""]
         for table in section["tables"]:
-            lines += [_row(table.header), "|---" * len(table.header) + "|"]
-            lines += [*(_row(row) for row in table.rows), ""]
+            lines += [*_table(table), ""] if table.rows else []
         lines += [f"![{d.name}](figures/{d.name}.svg)" for d in section["drawings"]] + [""]
     return "\n".join(lines)
+
+
+def _table(table: Table) -> list[str]:
+    rule = "|---" * len(table.header) + "|"
+    return [_row(table.header), rule, *(_row(row) for row in table.rows)]
 
 
 def _row(cells: Sequence[Any]) -> str:

@@ -13,18 +13,21 @@ from .suite import Suite
 FILE = "registration.json"
 
 
-def register(suite: Suite, folder: Path, document: Path | None) -> dict[str, Any]:
+def register(
+    suite: Suite, folder: Path, document: Path | None, earlier: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """What is known of pre-registration, written into `folder` before its first cell is run.
 
     Args:
-        document: hypotheses, thresholds, stopping and exclusion rules; None for none.
+        document: the hypotheses (`hypotheses.parse_hypotheses`); None for none.
+        earlier: what was registered when cells that this suite goes on from were begun.
 
     Raises:
         ValueError: `document` is not the one that was there when the first cell was run.
     """
     path = folder / FILE
-    if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
+    if path.exists() or earlier:
+        begun = dict(earlier) if earlier else json.loads(path.read_text(encoding="utf-8"))
         found = document and _sha256(document)
         if found and found != begun["document_sha256"]:
             raise ValueError(
@@ -37,6 +40,7 @@ def register(suite: Suite, folder: Path, document: Path | None) -> dict[str, Any
         "suite_sha256": suite.sha256,
         "document": document and document.name,
         "document_sha256": document and _sha256(document),
+        "text": document and document.read_text(encoding="utf-8"),
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, begun)
@@ -44,7 +48,7 @@ def register(suite: Suite, folder: Path, document: Path | None) -> dict[str, Any
 
 
 def status(begun: Mapping[str, Any], suite: Suite) -> dict[str, str]:
-    """`pre-registered` or `exploratory`, and why, as reports print it."""
+    """`Pre-registered` or `Exploratory`, and why, as reports print it."""
     if not begun["document"]:
         return {"status": "Exploratory", "said": "No hypotheses were written down beforehand."}
     if begun["suite_sha256"] != suite.sha256:

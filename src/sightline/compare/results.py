@@ -5,12 +5,13 @@ import os
 import platform
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..records import read_lines
+from .cell import Cell
 from .runner import is_finished
 from .suite import Suite, parse_suite
 
@@ -23,8 +24,9 @@ class ResultSet:
 
     Args:
         about: command, machine, versions, pre-registration and the text of the suite.
-        cells: per cell its `task`, `rule`, `learning_rate`, `seed` and either `points`, as
-            `run_cell` measured them, or `failure`, the reason why there are none.
+        cells: per cell its `task`, `rule`, `learning_rate`, `seed` and either what `run_cell`
+            measured (`points`, `training`, `start_sha256`) or `failure`, the reason why there is
+            nothing.
     """
 
     about: dict[str, Any]
@@ -55,13 +57,12 @@ class ResultSet:
     def gain(self, task: str, rule: str, rate: float, number: str) -> dict[int, float]:
         """Per seed how much `number` rose over the warm start, where it was known then."""
         starts = {
-            seed: points[0].get(number) for seed, points in self.curves(task, rule, rate).items()
+            seed: points[0][number]
+            for seed, points in self.curves(task, rule, rate).items()
+            if points[0].get(number) is not None
         }
-        return {
-            seed: value - starts[seed]
-            for seed, value in self.outcome(task, rule, rate, number).items()
-            if starts[seed] is not None
-        }
+        ends = self.outcome(task, rule, rate, number)
+        return {seed: ends[seed] - starts[seed] for seed in ends if seed in starts}
 
     def best_rate(self, task: str, rule: str) -> float:
         """The learning rate with the best mean accuracy over seeds; of equals the smallest."""
@@ -73,39 +74,106 @@ class ResultSet:
         return max(sorted(rates), key=lambda rate: means[rate])
 
 
-def collect(suite: Suite, folder: Path, registration: Mapping[str, Any]) -> ResultSet:
+def collect(
+    suite: Suite,
+    folder: Path,
+    registration: Mapping[str, Any],
+    earlier: ResultSet | None = None,
+) -> ResultSet:
     """What the finished and the failed cells of `suite` in `folder` gave.
 
+    Args:
+        earlier: a result set that the suite went on from; its cells stand for those that `folder`
+            does not have.
+
     Raises:
-        ValueError: they were not all made by the same versions.
+        ValueError: they were not all made by the same versions, or cells of one task and seed did
+            not begin with the same weights and so are no pairs.
     """
-    cells, versions = [], {}
+    kept = {cell_of(line): line for line in earlier.cells} if earlier else {}
+    cells, versions, machines = [], {}, []
+    if earlier:
+        machines.append(earlier.about["machine"])
+        versions["the earlier result set"] = earlier.about["versions"]
     for cell in suite.cells():
         path = folder / cell.name
-        line: dict[str, Any] = {
-            "task": cell.task,
-            "rule": cell.rule,
-            "learning_rate": cell.learning_rate,
-            "seed": cell.seed,
-        }
+        line = asdict(cell)
         if is_finished(path):
-            about = _read(path / "run.json")
-            versions[cell.name] = about["versions"]
-            cells.append(line | {"points": _short(_read(path / "result.json")["points"])})
+            found = _read(path / "result.json")
+            versions[cell.name] = _read(path / "run.json")["versions"]
+            cells.append(
+                line
+                | {"start_sha256": found["start_sha256"][:16]}
+                | {"points": [_short(point) for point in found["points"]]}
+                | {"training": _short(found["training"])}
+            )
+        elif cell in kept:
+            cells.append(kept[cell])
         elif (path / "failure.json").exists():
             cells.append(line | {"failure": _read(path / "failure.json")["reason"]})
-    if not versions:
+    if not any("points" in line for line in cells):
         raise ValueError(f"no cell of suite {suite.name} is finished in {folder}")
     _check_versions(versions)
+    _check_starts(cells)
+    if len(versions) > bool(earlier):  # of cells that were run here
+        machines.append(f"{os.cpu_count()} cores, {platform.machine()}")
     about = {
         "name": suite.name,
         "command": f"sightline compare --suite {suite.name}",  # a path says nothing to others
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
+        "machine": "; ".join(dict.fromkeys(machines)),
         "versions": next(iter(versions.values())),
         "registration": dict(registration),
         "suite": suite.text,
     }
     return ResultSet(about, cells)
+
+
+def reusable(suite: Suite, earlier: ResultSet) -> ResultSet:
+    """The cells of `earlier` that `suite` need not run again.
+
+    The cells of a task and a seed compare because they began with the same weights, which another
+    machine makes a little differently. So where one of them is still to be run all are, and the
+    others of `earlier` are left out here.
+
+    Raises:
+        ValueError: `earlier` was run by another protocol, or a rule of that name was another.
+    """
+    theirs = earlier.suite
+    if theirs.protocol != suite.protocol:
+        raise ValueError(
+            f"cells of another protocol cannot be gone on from: {theirs.protocol} there, "
+            f"{suite.protocol} in suite {suite.name}"
+        )
+    for rule in suite.rules.keys() & theirs.rules.keys():
+        if suite.rules[rule] != theirs.rules[rule]:
+            raise ValueError(
+                f"rule {rule!r} is not the same: {theirs.rules[rule]} there, {suite.rules[rule]} "
+                f"in suite {suite.name}; give it another name"
+            )
+    there = {cell_of(line) for line in earlier.cells if "points" in line}
+    begun = {(cell.task, cell.seed) for cell in suite.cells() if cell not in there}
+    wanted = {cell for cell in suite.cells() if (cell.task, cell.seed) not in begun}
+    return ResultSet(earlier.about, [c for c in earlier.cells if cell_of(c) in wanted])
+
+
+def cell_of(line: Mapping[str, Any]) -> Cell:
+    """Which cell a line of a result set is of."""
+    return Cell(line["task"], line["rule"], line["learning_rate"], line["seed"])
+
+
+def _check_starts(cells: Sequence[Mapping[str, Any]]) -> None:
+    first: dict[tuple[str, int], Mapping[str, Any]] = {}
+    for line in cells:
+        if "points" not in line:
+            continue
+        other = first.setdefault((line["task"], line["seed"]), line)
+        if line["start_sha256"] != other["start_sha256"]:
+            raise ValueError(
+                f"cells of one task and seed must begin with the same weights, got "
+                f"{other['start_sha256']} in {cell_of(other).name} and {line['start_sha256']} in "
+                f"{cell_of(line).name}: remove the folders of the one or the other and run the "
+                "suite again"
+            )
 
 
 def write_results(results: ResultSet, path: Path) -> None:
@@ -153,11 +221,8 @@ def _read(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _short(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [
-        {
-            name: round(value, DIGITS) if isinstance(value, float) else value
-            for name, value in point.items()
-        }
-        for point in points
-    ]
+def _short(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: round(value, DIGITS) if isinstance(value, float) else value
+        for name, value in numbers.items()
+    }

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..algorithms import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, ViewScores, algorithm_class
 from ..algorithms.base import check_estimator, check_views
 from ..core import keep_real, response_mean, response_top
-from ..views import Blind, View
+from ..views import Blind, Gray, View
 
 # Tables that are no view's, each in the `log_ratio` of a `ViewScores`: the oracle label of a token
 # as a number, a number drawn for it between 0 and 1, the entropy of the policy there in nats.
@@ -108,6 +108,38 @@ class Shuffled(Told):
         places = mask.float().argsort(dim=1, descending=True, stable=True)
         dealt = torch.zeros_like(weights).scatter(1, places, weights.gather(1, order))
         return keep_real(dealt, mask)
+
+
+@dataclass(frozen=True)
+class Seen(Algorithm):
+    """The weights of another rule, from another view than the one that hides the image.
+
+    What hides the image altogether also shows that there is none, which can move words that do
+    not depend on what it shows; another picture in its place cannot.
+
+    Args:
+        rule: one that reads the view `blind`.
+        view: what it reads instead.
+    """
+
+    rule: Algorithm = field(default_factory=Algorithm)
+    view: View = field(default_factory=Gray)
+
+    def views(self) -> Mapping[str, View]:
+        return {**self.rule.views(), "blind": self.view}
+
+    @property
+    def needs_exact_kl(self) -> bool:
+        return self.rule.needs_exact_kl
+
+    @property
+    def row_local(self) -> bool:
+        return self.rule.row_local
+
+    def token_weights(
+        self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T"]:
+        return self.rule.token_weights(scores, mask)
 
 
 @dataclass(frozen=True)
@@ -229,6 +261,10 @@ RULES: dict[str, Algorithm] = {
     "entropy-40": Top(0.40, by="entropy"),
     **{f"bounded-{percent}": Bounded(percent / 100) for percent in (10, 25, 50)},
     "bounded-25-shuffled": Shuffled(Bounded(0.25)),
+    "pgpo-gray": Seen(PGPO()),
+    "pgpo-kl-gray": Seen(PGPO(estimator="kl")),
+    **{f"gray-{percent}": Seen(Bounded(percent / 100)) for percent in (5, 10, 25, 50)},
+    "gray-10-shuffled": Shuffled(Seen(Bounded(0.1))),
 }
 
 

@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from multiprocessing import get_context
@@ -31,17 +31,25 @@ POLL = 0.5  # seconds
 
 
 def run_suite(
-    suite: Suite, folder: Path, processes: int, say: Callable[[str], None] = print
+    suite: Suite,
+    folder: Path,
+    processes: int,
+    say: Callable[[str], None] = print,
+    known: Collection[Cell] = (),
 ) -> list[str]:
     """Run every cell of `suite` that is not finished in `folder`; return those that failed.
 
     A failure is recorded in the cell's `failure.json` and in `failures.jsonl`, the others go on;
     the next call tries it again.
 
+    Args:
+        processes: cells at a time.
+        known: cells that need not be run, because what they gave is known from elsewhere.
+
     Raises:
         ValueError: `folder` holds cells of the same names that were run otherwise.
     """
-    cells = list(suite.cells())
+    cells = [cell for cell in suite.cells() if cell not in known]
     check_finished(suite, folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "suite.yaml").write_text(suite.text, encoding="utf-8")
@@ -68,7 +76,7 @@ def run_suite(
             while len(workers) < min(processes, len(left)):
                 # spawned, each imports torch anew: a forked one would share its threads' locks
                 worker = get_context("spawn").Process(
-                    target=work, args=(suite.name, suite.text, folder)
+                    target=work, args=(suite.name, suite.text, folder, set(known))
                 )
                 worker.start()
                 workers.append(worker)
@@ -101,13 +109,13 @@ def check_finished(suite: Suite, folder: Path) -> None:
             )
 
 
-def work(name: str, text: str, folder: Path) -> None:
+def work(name: str, text: str, folder: Path, known: Collection[Cell] = ()) -> None:
     """Run cells until all are run or somebody else's; what a worker process does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _write_to(folder / "logs" / f"worker-{os.getpid()}.log")
     use_threads(1)  # for warm starts too, whose name and speed depend on it
     suite, parent = parse_suite(name, text), os.getppid()
-    cells = list(suite.cells())
+    cells = [cell for cell in suite.cells() if cell not in known]
     while os.getppid() == parent:  # nobody waits for the cells of an orphan
         for cell in cells:
             if not _is_settled(folder / cell.name) and _run(cell, suite, folder):

@@ -26,6 +26,7 @@ class Standing:
         headroom: share of the oracle's gain, both over the warm start.
         strict: the same over the reference: (rule - reference) / (oracle - reference).
         first, last: means over seeds of every number measured, before and after.
+        training: means over seeds of what the updates were like, `cell.WATCHED`.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Standing:
     strict: Share | None
     first: dict[str, float | None]
     last: dict[str, float | None]
+    training: dict[str, float | None]
 
 
 def standings(results: ResultSet) -> list[Standing]:
@@ -70,6 +72,7 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
             continue
         cells = [c for c in results.cells if (c["task"], c["rule"]) == (task, rule)]
         cells = [cell for cell in cells if cell["learning_rate"] == rates[rule]]
+        finished = [cell for cell in cells if "points" in cell]
         found.append(
             Standing(
                 task=task,
@@ -84,8 +87,9 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
                 strict=share_of(_minus(outcomes[rule], reference), _minus(oracle, reference))
                 if oracle and rule != suite.reference
                 else None,
-                first=_means(cells, 0),
-                last=_means(cells, -1),
+                first=_means([cell["points"][0] for cell in finished]),
+                last=_means([cell["points"][-1] for cell in finished]),
+                training=_means([cell.get("training", {}) for cell in finished]),
             )
         )
     return found
@@ -95,10 +99,9 @@ def _minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int,
     return {seed: first[seed] - second[seed] for seed in first.keys() & second.keys()}
 
 
-def _means(cells: Sequence[Mapping[str, Any]], index: int) -> dict[str, float | None]:
-    points = [cell["points"][index] for cell in cells if "points" in cell]
+def _means(numbers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     means: dict[str, float | None] = {}
-    for name in points[0] if points else ():
-        known = [point[name] for point in points if point[name] is not None]
+    for name in numbers[0] if numbers else ():
+        known = [found[name] for found in numbers if found.get(name) is not None]
         means[name] = float(np.mean(known)) if known else None
     return means

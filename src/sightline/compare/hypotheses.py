@@ -1,0 +1,180 @@
+"""Hypotheses that were written down before a run, and what a result set says of each.
+
+A document is a YAML mapping of names to hypotheses::
+
+    H1:
+      says: weight on what must be read and on the answer beats uniform credit
+      task: digits-sum-48-free
+      rules: [oracle, uniform]
+      expect: above
+      margin: 0.02
+
+``rules`` names two, and the first minus the second is what is judged; ``task`` two tasks for how
+much larger that difference is on the first. ``number`` is what is compared, ``accuracy`` unless
+told; ``of: change`` takes how far it rose in training, ``of: end`` what it ended at. The first
+is expected to be ``above`` or ``below`` the second by more than ``margin`` (0 unless told), or
+``within`` it on either side.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from .results import ResultSet
+from .statistics import mean_of
+from .suite import Suite
+
+EXPECT = ("above", "below", "within")
+OF = ("end", "change")
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What is expected of one number, with all that decides it.
+
+    Args:
+        tasks: one, or two of which the second's difference is taken away.
+        rules: two; the first minus the second.
+        margin: in the units of `number`.
+    """
+
+    name: str
+    says: str
+    tasks: tuple[str, ...]
+    rules: tuple[str, str]
+    number: str = "accuracy"
+    of: str = "end"
+    expect: str = "above"
+    margin: float = 0.0
+
+    def __post_init__(self):
+        for field, known in (("expect", EXPECT), ("of", OF)):
+            if getattr(self, field) not in known:
+                raise ValueError(
+                    f"hypothesis {self.name}: {field} must be one of {', '.join(known)}, "
+                    f"got {getattr(self, field)!r}"
+                )
+        if len(self.rules) != 2 or len(set(self.rules)) != 2:
+            raise ValueError(
+                f"hypothesis {self.name}: rules must be two, the first minus the second, got "
+                f"{list(self.rules)}"
+            )
+        if not 1 <= len(self.tasks) <= 2:
+            raise ValueError(
+                f"hypothesis {self.name}: task must be one, or two of which the second is taken "
+                f"away, got {list(self.tasks)}"
+            )
+        if not isinstance(self.margin, int | float) or not 0 <= self.margin < float("inf"):
+            raise ValueError(
+                f"hypothesis {self.name}: margin must be a number of at least 0, got "
+                f"{self.margin!r}"
+            )
+        if self.expect == "within" and not self.margin:
+            raise ValueError(f"hypothesis {self.name}: within needs a margin above 0")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the cells say of a hypothesis.
+
+    Args:
+        seeds: on which both rules were run to the end, on every task.
+        mean, low, high: of the difference over seeds, with its 95 % bootstrap interval; None
+            without seeds, or for fewer than an interval takes.
+        said: `held`, `refuted` or `undecided`; by the interval and nothing else.
+    """
+
+    hypothesis: Hypothesis
+    seeds: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    said: str
+
+
+def parse_hypotheses(text: str, suite: Suite) -> list[Hypothesis]:
+    """The hypotheses of a document, all about tasks and rules of `suite`.
+
+    Raises:
+        ValueError: something is missing, unknown or of the wrong kind; by name.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the pre-registration is not YAML: {error}") from error
+    if not isinstance(content, dict) or not content:
+        raise ValueError(
+            f"a pre-registration must map names to hypotheses, got {content!r}; "
+            "docs/compare.md shows one"
+        )
+    return [_parse(str(name), found, suite) for name, found in content.items()]
+
+
+def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
+    known = ("says", "task", "rules", "number", "of", "expect", "margin")
+    if not isinstance(content, dict):
+        raise ValueError(f"hypothesis {name} must be a mapping, got {content!r}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"hypothesis {name}: unknown key {key!r}; known: {', '.join(known)}")
+    for key in known[:3]:
+        if not content.get(key):
+            raise ValueError(f"hypothesis {name} lacks {key}")
+    fields = dict(content)
+    task = fields.pop("task")
+    fields["tasks"] = tuple(task) if isinstance(task, list) else (task,)
+    fields["rules"] = tuple(fields["rules"])
+    found = Hypothesis(name, **fields)
+    for kind, names, there in (
+        ("task", found.tasks, suite.tasks),
+        ("rule", found.rules, list(suite.rules)),
+    ):
+        if missing := [one for one in names if one not in there]:
+            raise ValueError(
+                f"hypothesis {name}: the suite has no {kind} {missing[0]!r}; it has "
+                f"{', '.join(there)}"
+            )
+    return found
+
+
+def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
+    """What `results` say of it: an interval wholly where it was expected, wholly not, or neither.
+
+    A rule with several learning rates is taken at its best.
+    """
+    measured = results.outcome if hypothesis.of == "end" else results.gain
+    per_task = []
+    for task in hypothesis.tasks:
+        first, second = (
+            measured(task, rule, results.best_rate(task, rule), hypothesis.number)
+            for rule in hypothesis.rules
+        )
+        per_task.append({seed: first[seed] - second[seed] for seed in first.keys() & second.keys()})
+    shared = sorted(set.intersection(*(set(found) for found in per_task)))
+    each = [per_task[0][seed] - sum(found[seed] for found in per_task[1:]) for seed in shared]
+    if not each:
+        return Verdict(hypothesis, 0, None, None, None, "undecided")
+    mean, low, high = mean_of(each)
+    return Verdict(hypothesis, len(each), mean, low, high, _said(hypothesis, low, high))
+
+
+def _said(hypothesis: Hypothesis, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "undecided"
+    margin = hypothesis.margin
+    held, refuted = {
+        "above": (low > margin, high < margin),
+        "below": (high < -margin, low > -margin),
+        "within": (-margin < low and high < margin, low > margin or high < -margin),
+    }[hypothesis.expect]
+    return "held" if held else "refuted" if refuted else "undecided"
+
+
+def judge_all(registration: Mapping[str, Any], results: ResultSet) -> list[Verdict]:
+    """Of every hypothesis of a pre-registration, as `register` keeps it; none without one."""
+    text = registration.get("text")
+    if text is None:
+        return []
+    return [judge(found, results) for found in parse_hypotheses(text, results.suite)]

@@ -1,0 +1,156 @@
+"""Hypotheses are judged by their interval and their margin, as they were written down."""
+
+import pytest
+
+from sightline.compare.hypotheses import Hypothesis, judge, judge_all, parse_hypotheses
+from sightline.compare.page import write_page
+from sightline.compare.results import ResultSet
+from sightline.compare.suite import parse_suite
+
+TASKS = ("digits-sum-12-free", "digits-sum-48-free")
+TEXT = """
+tasks: [digits-sum-12-free, digits-sum-48-free]
+rules: [uniform, pgpo]
+learning_rates: [1e-4]
+seeds: [0, 1, 2, 3, 4]
+protocol: {steps: 2, measure_every: 2}
+"""
+SUITE = parse_suite("small", TEXT)
+LEADS = {TASKS[0]: (0.02, 0.04, 0.03, 0.02, 0.04), TASKS[1]: (0.10, 0.11, 0.12, 0.10, 0.12)}
+
+
+def results(document=None):
+    """PGPO ends above uniform credit by `LEADS`, and began 0.01 above it."""
+    cells = []
+    for cell in SUITE.cells():
+        lead, start = (LEADS[cell.task][cell.seed], 0.01) if cell.rule == "pgpo" else (0.0, 0.0)
+        points = [
+            {"step": step, "accuracy": value, "reading": 0.5, "twin_accuracy": None}
+            for step, value in ((0, 0.3 + start), (2, 0.5 + lead))
+        ]
+        place = {"task": cell.task, "rule": cell.rule, "seed": cell.seed}
+        cells.append({**place, "learning_rate": cell.learning_rate, "points": points})
+    registration = {"document": document and "d.yaml", "text": document, "time": "today"}
+    registration |= {"suite_sha256": SUITE.sha256, "document_sha256": "0" * 64}
+    about = {"name": "small", "suite": TEXT, "registration": registration}
+    about |= {"command": "c", "machine": "m", "versions": {"sightline": "0"}}
+    return ResultSet(about, cells)
+
+
+def verdict(task, rules=("pgpo", "uniform"), **fields):
+    tasks = (task,) if isinstance(task, str) else task
+    return judge(Hypothesis("H", "a claim", tasks, rules, **fields), results())
+
+
+@pytest.mark.parametrize(
+    ("expect", "margin", "said"),
+    [
+        # leads of 2 to 4 points, mean 3: every bootstrap mean lies from 2 to 4
+        ("above", 0.0, "held"),
+        ("above", 0.03, "undecided"),
+        ("above", 0.05, "refuted"),
+        ("below", 0.0, "refuted"),
+        ("within", 0.05, "held"),
+        ("within", 0.03, "undecided"),
+        ("within", 0.01, "refuted"),
+    ],
+)
+def test_by_interval_and_margin(expect, margin, said):
+    found = verdict(TASKS[0], expect=expect, margin=margin)
+    assert found.said == said and found.seeds == 5
+    assert found.mean == pytest.approx(0.03) and 0.02 <= found.low < 0.03 < found.high <= 0.04
+
+
+@pytest.mark.parametrize(
+    ("expect", "margin", "said"),
+    [
+        ("below", 0.0, "held"),
+        ("below", 0.05, "refuted"),
+        ("above", 0.0, "refuted"),
+        ("within", 0.01, "refuted"),
+        ("within", 0.05, "held"),
+    ],
+)
+def test_the_other_way_round(expect, margin, said):
+    found = verdict(TASKS[0], ("uniform", "pgpo"), expect=expect, margin=margin)
+    assert found.mean == pytest.approx(-0.03) and found.said == said
+
+
+def test_of_two_tasks_the_second_is_taken_away():
+    # per seed 8, 7, 9, 8 and 8 points more
+    found = verdict((TASKS[1], TASKS[0]), margin=0.06)
+    assert found.mean == pytest.approx(0.08) and found.said == "held"
+    assert verdict((TASKS[0], TASKS[1])).mean == pytest.approx(-0.08)
+
+
+def test_a_change_is_over_the_start():
+    assert verdict(TASKS[0], of="change").mean == pytest.approx(0.03 - 0.01)
+
+
+def test_without_enough_seeds_nothing_is_decided():
+    few = results()
+    few = ResultSet(few.about, [cell for cell in few.cells if cell["seed"] < 4])
+    hypothesis = Hypothesis("H", "a claim", TASKS[:1], ("pgpo", "uniform"))
+    found = judge(hypothesis, few)
+    assert (found.seeds, found.low, found.said) == (4, None, "undecided")
+    assert found.mean == pytest.approx(0.0275)
+    nothing = judge(hypothesis, ResultSet(few.about, []))
+    assert (nothing.seeds, nothing.mean, nothing.said) == (0, None, "undecided")
+
+
+DOCUMENT = """
+H1: {says: PGPO is better, task: digits-sum-12-free, rules: [pgpo, uniform], margin: 0.01}
+H2:
+  says: and more so where words are rare
+  task: [digits-sum-48-free, digits-sum-12-free]
+  rules: [pgpo, uniform]
+  of: change
+  expect: within
+  margin: 0.01
+"""
+
+
+def test_the_report_says_what_came_out(tmp_path, monkeypatch):
+    from sightline.compare import page
+
+    monkeypatch.setattr(page, "_section", lambda *args: {"task": "", "tables": [], "drawings": []})
+    monkeypatch.setattr(page, "save_drawings", lambda *args: None)
+    monkeypatch.setattr(page, "dose", lambda *args: None)
+    found = results(DOCUMENT)
+    assert [v.said for v in judge_all(found.about["registration"], found)] == ["held", "refuted"]
+    html = write_page(found, tmp_path).read_text()
+    text = (tmp_path / "report.md").read_text()
+    for said in (html, text):
+        assert "Pre-registered" in said and "PGPO is better" in said
+        assert "above it by more than 1 points" in said and "change of accuracy" in said
+        assert "+8.0 (" in said and "refuted" in said
+    assert (tmp_path / "tables" / "hypotheses.csv").read_text().count("\n") == 3
+    assert "What was expected" not in write_page(results(), tmp_path / "none").read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("pgpo, uniform], m", "vppo, uniform], m", "H1: the suite has no rule 'vppo'; it has unif"),
+        ("task: digits-sum-12-free", "task: shapes", "H1: the suite has no task 'shapes'"),
+        ("says: PGPO is better, ", "", "H1 lacks says"),
+        ("margin: 0.01}", "margins: 1}", "H1: unknown key 'margins'"),
+        ("expect: within", "expect: beside", "H2: expect must be one of above, below, within"),
+        ("of: change", "of: start", "H2: of must be one of end, change"),
+        ("margin: 0.01}", "margin: -1}", "H1: margin must be a number of at least 0, got -1"),
+        ("  margin: 0.01\n", "", "H2: within needs a margin above 0"),
+        ("pgpo, uniform], m", "pgpo], m", "H1: rules must be two"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_by_name(old, new, said):
+    assert len(parse_hypotheses(DOCUMENT, SUITE)) == 2
+    with pytest.raises(ValueError, match=said):
+        parse_hypotheses(DOCUMENT.replace(old, new), SUITE)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("[", "is not YAML"), ("H1", "must map names"), ("H1: x", "H1 must be a")]
+)
+def test_what_is_no_document_is_refused(text, said):
+    with pytest.raises(ValueError, match=said):
+        parse_hypotheses(text, SUITE)
