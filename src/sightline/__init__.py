@@ -4,7 +4,16 @@
 Everything else (``tasks``, ``rewards``, ``scoring``, ``engines``) is imported by its own name.
 """
 
-from .algorithms import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, ViewScores, token_advantages
+from .algorithms import (
+    ALGORITHMS,
+    PGPO,
+    PRPO,
+    VPPO,
+    Algorithm,
+    Sightline,
+    ViewScores,
+    token_advantages,
+)
 from .core import (
     ViewComparison,
     clipped_surrogate,
@@ -49,6 +58,7 @@ __all__ = [
     "OtherImage",
     "PixelView",
     "SameImage",
+    "Sightline",
     "TextOnlyPrompt",
     "View",
     "ViewComparison",

@@ -1,22 +1,21 @@
 """The references by hand, and every rule held to the contract of an algorithm."""
 
-import math
-
 import pytest
 import torch
 from torch.testing import assert_close
 
-from sightline.algorithms import PGPO, VPPO, Algorithm, ViewScores
+from sightline.algorithms import PGPO, PRPO, VPPO, Algorithm, ViewScores
 from sightline.compare.rules import (
     LABELS,
     RULES,
     UNKNOWN,
-    Bounded,
     Oracle,
+    Seen,
     Shuffled,
     Top,
     find_rule,
 )
+from sightline.views import Gray
 
 N, V, A, U = LABELS["other"], LABELS["visual"], LABELS["answer"], UNKNOWN  # N: neither
 MASK = torch.tensor([[True] * 4 + [False], [True] * 5])
@@ -92,23 +91,14 @@ def test_top_keeps_the_most_dependent_and_the_answer():
     )
 
 
-def test_bounded_blends_until_enough_tokens_count():
-    # log(1 + S) = 0, 0, 0, 4: v = 0, 0, 0, 4 over its mean 1; var(v) = 3
-    kl = torch.zeros(2, 5)
-    kl[0, 3], kl[0, 4] = math.expm1(4), 50.0  # the last is padding
-    scores = {"blind": ViewScores(torch.full((2, 5), -1.0), kl)}
-    # a share of 1/4 is what v itself has; 1/2 wants mean(w^2) = 2: a = 1 / sqrt 3
-    found = Bounded(0.25, noise=0.0).token_weights(scores, MASK)
-    assert_close(found[0], torch.tensor([0.0, 0, 0, 4, 0]))
-    blend = 1 / math.sqrt(3)
-    found = Bounded(0.5, noise=0.0).token_weights(scores, MASK)
-    assert_close(found[0], torch.tensor([1 - blend] * 3 + [1 + 3 * blend, 0]))
-    assert_close(found[0].square().sum() / 4, torch.tensor(2.0))
-    assert_close(found[1], torch.ones(5))  # nothing depends on the image
-    assert_close(Bounded(1.0).token_weights(scores, MASK), MASK.float())
-    kl[1] = torch.tensor([0.02, 0.01, 0.0, 0.03, 0.04])
-    quiet = {"blind": ViewScores(torch.full((2, 5), -1.0), kl)}
-    assert_close(Bounded(0.25, noise=0.05).token_weights(quiet, MASK)[1], torch.ones(5))
+def test_another_view_is_read_in_place_of_the_blind_one():
+    rule = Seen(PGPO(boost=1.0), Gray())
+    assert rule.views() == {"blind": Gray()} and rule.row_local and not rule.needs_exact_kl
+    assert Seen(PGPO(estimator="kl")).needs_exact_kl
+    assert Seen(PRPO()).views()["noise"] == PRPO().views()["noise"]
+    ratios = -torch.arange(10.0).view(2, 5)
+    scores = {"blind": ViewScores(ratios)}
+    assert_close(rule.token_weights(scores, MASK), PGPO(boost=1.0).token_weights(scores, MASK))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -122,7 +112,7 @@ def test_every_rule_keeps_the_contract(name):
     for part in (neutral.log_ratio, neutral.kl):
         part[1] = 0  # a row without an image
     labels[1] = UNKNOWN
-    scores = dict.fromkeys(("blind", "patches", "noise"), neutral)
+    scores = dict.fromkeys(("blind", "patches", "noise", "gray"), neutral)
     scores |= {
         "label": ViewScores(labels),
         "draw": ViewScores(torch.rand(6, 9)),

@@ -1,18 +1,20 @@
-"""The methods, one paper one file.
+"""The methods, one paper one file, and our own.
 
 Each scores the same response again under another view of the image, takes the change of every
 token's log-probability for its dependency on what the view hides, and turns the dependencies into
 one weight per token. ``token_advantages`` multiplies the advantages by them; the loss after that
 is GRPO's or DAPO's, unchanged.
 
-==========  ============================================================  ================
-``grpo``    every token weighs 1, no other view is scored                 ``base.py``
-``pgpo``    a response's advantage moves to its image-dependent tokens    ``pgpo.py``
-``vppo``    only the most image-dependent tokens learn, more in some      ``vppo.py``
-            responses than in others
-``prpo``    image-dependent tokens that noise does not move weigh more;   ``prpo.py``
-            our formulation: the paper's formulas are not public
-==========  ============================================================  ================
+=============  ============================================================  ================
+``grpo``       every token weighs 1, no other view is scored                 ``base.py``
+``pgpo``       a response's advantage moves to its image-dependent tokens    ``pgpo.py``
+``vppo``       only the most image-dependent tokens learn, more in some      ``vppo.py``
+               responses than in others
+``prpo``       image-dependent tokens that noise does not move weigh more;   ``prpo.py``
+               our formulation: the paper's formulas are not public
+``sightline``  no paper's, our own: dependency on what the image shows, as   ``sightline.py``
+               far as enough tokens still count
+=============  ============================================================  ================
 
 A method of your own is a subclass of ``Algorithm``; pass it wherever these are accepted.
 """
@@ -20,6 +22,7 @@ A method of your own is a subclass of ``Algorithm``; pass it wherever these are 
 from .base import Algorithm, ViewScores, token_advantages
 from .pgpo import PGPO
 from .prpo import PRPO
+from .sightline import Sightline
 from .vppo import VPPO
 
 ALGORITHMS: dict[str, type[Algorithm]] = {
@@ -27,6 +30,7 @@ ALGORITHMS: dict[str, type[Algorithm]] = {
     "pgpo": PGPO,
     "vppo": VPPO,
     "prpo": PRPO,
+    "sightline": Sightline,
 }
 
 
@@ -37,4 +41,13 @@ def algorithm_class(name: str) -> type[Algorithm]:
     return ALGORITHMS[name]
 
 
-__all__ = ["ALGORITHMS", "PGPO", "PRPO", "VPPO", "Algorithm", "ViewScores", "token_advantages"]
+__all__ = [
+    "ALGORITHMS",
+    "PGPO",
+    "PRPO",
+    "VPPO",
+    "Algorithm",
+    "Sightline",
+    "ViewScores",
+    "token_advantages",
+]

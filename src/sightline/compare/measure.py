@@ -5,7 +5,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float
+from torch import Tensor
 
+from ..algorithms import ViewScores
 from ..encoding import encode
 from ..evaluate import auroc, greedy_responses
 from ..rewards import exact_answer
@@ -13,6 +16,11 @@ from ..scoring import score_views
 from ..views import Blind
 from .rules import LABELS, UNKNOWN
 from .trainer import labels_of
+
+FOUND = (  # what `found_by` says of a view
+    *("auroc_k3", "precision_k3", "auroc_kl", "precision_kl"),
+    *(f"dependency_{label}" for label in LABELS),
+)
 
 
 class Answers(NamedTuple):
@@ -63,26 +71,36 @@ def answer(
 def look(
     model: Any, processor: Any, task: ModuleType, rows: Sequence[dict], texts: Sequence[str]
 ) -> dict[str, float | None]:
-    """How well the dependency under the blind view finds the tokens that had to be read.
+    """How well the dependency under the blind view finds the tokens that had to be read."""
+    responses = encode(processor, rows, texts)
+    labels = labels_of(processor.tokenizer, task, responses)
+    if not (responses.mask & (labels == LABELS["visual"])).any():
+        return dict.fromkeys(FOUND)
+    score = score_views(model, responses, {"blind": Blind()}, exact_kl=True).views["blind"]
+    return found_by(score, labels, responses.mask)
+
+
+def found_by(
+    score: ViewScores, labels: Float[Tensor, "B T"], mask: Bool[Tensor, "B T"]
+) -> dict[str, float | None]:
+    """How well a view's dependency finds the tokens that had to be read; `FOUND` by name.
 
     Over responses in the task's grammar; all None where no token has to be read or none is in it.
     Per estimator (`k3`, `kl`): `auroc` over all tokens; `precision`, the share of visual tokens
     among the k most dependent of a response, k its number of visual tokens. And in nats the mean
     exact KL of visual tokens, of those of the answer and of the others.
+
+    Args:
+        score: with its exact KL.
+        labels: of every token, from `labels_of`.
     """
-    names = [f"{kind}_{name}" for name in ("k3", "kl") for kind in ("auroc", "precision")]
-    names += [f"dependency_{label}" for label in LABELS]
-    nothing: dict[str, float | None] = dict.fromkeys(names)
-    responses = encode(processor, rows, texts)
-    labels = labels_of(processor.tokenizer, task, responses)
-    known = responses.mask & (labels != UNKNOWN)
+    found: dict[str, float | None] = dict.fromkeys(FOUND)
+    known = mask & (labels != UNKNOWN)
     visual = known & (labels == LABELS["visual"])
     if not visual.any():
-        return nothing
-    score = score_views(model, responses, {"blind": Blind()}, exact_kl=True).views["blind"]
-    found = nothing
+        return found
     for name in ("k3", "kl"):
-        dependency = score.dependency(responses.mask, name, clamp=None)
+        dependency = score.dependency(mask, name, clamp=None)
         found[f"auroc_{name}"] = auroc(dependency[known].tolist(), visual[known].tolist())
         hits = [
             is_visual[values.topk(int(is_visual.sum())).indices].float().mean().item()
@@ -90,7 +108,7 @@ def look(
             if is_visual.any()
         ]
         found[f"precision_{name}"] = float(np.mean(hits))
-    exact = score.dependency(responses.mask, "kl", clamp=None)
+    exact = score.dependency(mask, "kl", clamp=None)
     for label, number in LABELS.items():
         chosen = known & (labels == number)
         found[f"dependency_{label}"] = exact[chosen].mean().item() if chosen.any() else None

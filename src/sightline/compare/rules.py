@@ -12,8 +12,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ..algorithms import ALGORITHMS, PGPO, PRPO, VPPO, Algorithm, ViewScores, algorithm_class
-from ..algorithms.base import check_estimator, check_views
+from ..algorithms import (
+    ALGORITHMS,
+    PGPO,
+    PRPO,
+    VPPO,
+    Algorithm,
+    Sightline,
+    ViewScores,
+    algorithm_class,
+)
+from ..algorithms.base import check_views
 from ..core import keep_real, response_mean, response_top
 from ..views import Blind, Gray, View
 
@@ -184,59 +193,6 @@ class Top(Told):
         return keep_real(torch.where(seen, kept.float(), 1.0), mask)
 
 
-@dataclass(frozen=True)
-class Bounded(Algorithm):
-    """Move credit to dependent tokens only as far as enough tokens still count.
-
-    Uniform credit and credit in proportion to ``v = log(1 + S) / mean log(1 + S)`` are blended,
-    ``w = 1 + a (v - 1)``, with the largest ``a`` up to 1 that leaves ``1 / mean(w^2)``, the
-    effective share of a response's tokens, at ``effective_share`` or above. ``mean(w^2)`` is
-    ``1 + a^2 var(v)``, so ``a`` has a closed form. The mean weight is 1, no weight is below
-    ``1 - a``, and a response whose dependency does not stand out of the noise is plain GRPO.
-
-    Ours, from what goes wrong with published rules on these tasks; no paper's.
-
-    Args:
-        effective_share: of a response's tokens, above 0; 1 is plain GRPO.
-        noise: of a dependency, in nats; what lies below counts as 0.
-        estimator: `k3` for the sampled dependency, `kl` for the exact one.
-    """
-
-    effective_share: float = 0.25
-    noise: float = 1e-3
-    estimator: str = "kl"
-
-    def __post_init__(self):
-        check_estimator(self.estimator, None)
-        if not 0 < self.effective_share <= 1:
-            raise ValueError(f"effective_share must be in (0, 1], got {self.effective_share}")
-        if not self.noise >= 0:
-            raise ValueError(f"noise must be at least 0, got {self.noise}")
-
-    def views(self) -> Mapping[str, View]:
-        return {"blind": Blind()}
-
-    @property
-    def needs_exact_kl(self) -> bool:
-        return self.estimator == "kl"
-
-    @property
-    def row_local(self) -> bool:
-        return True
-
-    def token_weights(
-        self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
-    ) -> Float[Tensor, "B T"]:
-        check_views(scores, self.views())
-        dependency = scores["blind"].dependency(mask, self.estimator)
-        gains = keep_real((dependency - self.noise).clamp(min=0).log1p(), mask)
-        mean = response_mean(gains, mask)[:, None]
-        surplus = torch.where(mean > 0, gains / mean.clamp(min=1e-12) - 1, 0.0)
-        variance = response_mean(surplus.square(), mask)[:, None]
-        most = (1 / self.effective_share - 1) / variance.clamp(min=1e-12)
-        return keep_real(1 + most.sqrt().clamp(max=1) * surplus, mask)
-
-
 RULES: dict[str, Algorithm] = {
     "uniform": Algorithm(),
     "oracle": Oracle(),
@@ -259,12 +215,12 @@ RULES: dict[str, Algorithm] = {
     "top-10-answer": Top(0.10, keep_answer=True),
     "top-10-shuffled": Shuffled(Top(0.10)),
     "entropy-40": Top(0.40, by="entropy"),
-    **{f"bounded-{percent}": Bounded(percent / 100) for percent in (10, 25, 50)},
-    "bounded-25-shuffled": Shuffled(Bounded(0.25)),
     "pgpo-gray": Seen(PGPO()),
     "pgpo-kl-gray": Seen(PGPO(estimator="kl")),
-    **{f"gray-{percent}": Seen(Bounded(percent / 100)) for percent in (5, 10, 25, 50)},
-    "gray-10-shuffled": Shuffled(Seen(Bounded(0.1))),
+    "sightline": Sightline(),
+    **{f"sightline-{percent}": Sightline(percent / 100) for percent in (5, 25, 50)},
+    "sightline-blind": Sightline(hide="blind"),
+    "sightline-shuffled": Shuffled(Sightline()),
 }
 
 

@@ -1,0 +1,96 @@
+"""Which view of the image finds the words that had to be read? And the controls.
+
+    python benchmarks/dependency_views.py --task digits-sum-48-free --seed 0
+
+Samples responses from the warm start of the task, scores them under every view and compares each
+token's dependency with its oracle label. Adds to `benchmarks/results/testbed/views.json` and
+prints the table. `same` is the control that must be exactly 0; random views are drawn twice.
+"""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+from sightline import tasks
+from sightline.compare.measure import found_by, longest_response
+from sightline.compare.trainer import labels_of
+from sightline.draws import Draws
+from sightline.encoding import encode
+from sightline.evaluate import sampled_responses
+from sightline.process import quiet_libraries, use_threads
+from sightline.records import environment
+from sightline.scoring import score_views
+from sightline.views import AddNoise, Blind, Gray, MaskPatches, OtherImage, SameImage
+from sightline.warm_start import load_warm_model
+
+RESULTS = Path(__file__).parent / "results" / "testbed" / "views.json"
+VIEWS = {
+    "same": SameImage(),
+    "blind": Blind(),
+    "gray": Gray(),
+    "other": OtherImage(),
+    "patches": MaskPatches(),
+    "patches again": MaskPatches(),
+    "noise 0.1": AddNoise(0.1),
+    "noise 1": AddNoise(1.0),
+    "noise 1 again": AddNoise(1.0),
+}
+NUMBERS = {
+    "auroc_k3": "AUROC, k3",
+    "auroc_kl": "AUROC, exact KL",
+    "precision_k3": "precision, k3",
+    "precision_kl": "precision, exact KL",
+    "dependency_visual": "nats on what is read",
+    "dependency_answer": "on the answer",
+    "dependency_other": "on the rest",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="digits-sum-48-free")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--responses", type=int, default=256)
+    args = parser.parse_args()
+    use_threads(1)
+    quiet_libraries()
+    task = tasks.load(args.task)
+    model, processor = load_warm_model(task, args.seed, from_scratch=True)
+    rows = task.rows(args.responses, seed=args.seed, split="heldout")
+    longest = longest_response(processor, task, rows)
+    sampled = sampled_responses(
+        model, processor, rows, list(range(len(rows))), max_new_tokens=longest
+    )
+    responses = encode(processor, rows, [response.text for response in sampled])
+    labels = labels_of(processor.tokenizer, task, responses)
+    draws = Draws.of(rows, seed=args.seed)
+    scored = score_views(
+        model, responses, VIEWS, processor=processor, draws=draws, exact_kl=True, unchanged=True
+    )
+    found = {name: found_by(scored.views[name], labels, responses.mask) for name in VIEWS}
+    assert scored.views["same"].kl is not None and not scored.views["same"].kl.any()
+    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
+    kept |= {
+        "command": "python benchmarks/dependency_views.py --task TASK --seed SEED",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
+        "versions": environment(),
+    }
+    kept["runs"][f"{args.task} seed {args.seed}"] = {"responses": args.responses, "views": found}
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    print(table(found))
+
+
+def table(found: dict) -> str:
+    """In Markdown; a row per view."""
+    lines = ["| view | " + " | ".join(NUMBERS.values()) + " |", "|---" * (len(NUMBERS) + 1) + "|"]
+    for name, numbers in found.items():
+        cells = ["n/a" if numbers[key] is None else f"{numbers[key]:.3f}" for key in NUMBERS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
