@@ -15,7 +15,7 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "runs", type=Path, nargs="*", metavar="RUN", help="two finished runs, and nothing else"
     )
-    parser.add_argument("--suite", help="quick, full, tuning, or a YAML file of your own")
+    parser.add_argument("--suite", help="quick, full, or a YAML file of your own")
     parser.add_argument(
         "--report", type=Path, metavar="RESULTS", help="draw the report of a result set again"
     )
