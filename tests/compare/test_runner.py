@@ -4,7 +4,9 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
@@ -129,6 +131,39 @@ def test_a_killed_process_costs_its_cell_and_no_other(cells, monkeypatch):
     monkeypatch.setattr(runner, "run_cell", finish)
     assert run(cells)[0] == []
     assert not (cells / failed[0] / "failure.json").exists()
+
+
+@pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGTERM])
+def test_cells_end_with_the_command(cells, monkeypatch, harm):
+    def sleep(cell, rule, protocol, folder):
+        (folder / "pid").write_text(str(os.getpid()))
+        time.sleep(60)
+
+    monkeypatch.setattr(runner, "run_cell", sleep)
+    command = multiprocessing.get_context("fork").Process(
+        target=runner.run_suite, args=(SUITE, cells, 2)
+    )
+    command.start()
+    wait_for(lambda: len([p for p in cells.rglob("pid") if p.read_text()]) == 2)
+    workers = [int(path.read_text()) for path in cells.rglob("pid")]
+    os.kill(command.pid, harm)
+    command.join()
+    wait_for(lambda: not any(is_running(pid) for pid in workers))
+
+
+def is_running(pid):
+    try:
+        state = (Path("/proc") / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # nobody may have asked after one that has ended
+
+
+def wait_for(condition):
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def test_what_somebody_else_runs_is_left_to_him(cells):

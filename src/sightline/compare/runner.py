@@ -19,6 +19,7 @@ from dataclasses import asdict
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 
 from .. import tasks
 from ..process import use_threads
@@ -114,9 +115,10 @@ def work(name: str, text: str, folder: Path, known: Collection[Cell] = ()) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _write_to(folder / "logs" / f"worker-{os.getpid()}.log")
     use_threads(1)  # for warm starts too, whose name and speed depend on it
-    suite, parent = parse_suite(name, text), os.getppid()
+    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    suite = parse_suite(name, text)
     cells = [cell for cell in suite.cells() if cell not in known]
-    while os.getppid() == parent:  # nobody waits for the cells of an orphan
+    while True:
         for cell in cells:
             if not _is_settled(folder / cell.name) and _run(cell, suite, folder):
                 break  # from the front again: an earlier one may be free by now
@@ -124,6 +126,13 @@ def work(name: str, text: str, folder: Path, known: Collection[Cell] = ()) -> No
             if all(_is_settled(folder / cell.name) for cell in cells):
                 return
             time.sleep(POLL)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when `parent` has ended, however: nobody waits for an orphan's cell."""
+    while os.getppid() == parent:
+        time.sleep(POLL)
+    os._exit(1)
 
 
 def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
