@@ -24,9 +24,9 @@ from sightline.warm_start import load_warm_model
 
 RESULTS = Path(__file__).parent / "results" / "testbed" / "gradients.json"
 SHOWN = (
-    *("uniform", "oracle", "oracle-floor", "pgpo", "pgpo-kl", "pgpo-shuffled", "vppo"),
-    *("vppo-filter", "prpo", "top-10", "top-40", "entropy-40", "bounded-10", "bounded-25"),
-    "bounded-50",
+    *("uniform", "oracle", "oracle-read", "pgpo", "pgpo-kl", "pgpo-shuffled"),
+    *("vppo", "vppo-filter", "prpo", "top-10", "top-40", "entropy-40"),
+    *("sightline", "sightline-25", "sightline-50"),
 )
 
 

@@ -225,7 +225,10 @@ def test_the_gradient_of_uniform_credit_agrees_with_itself(processor, monkeypatc
     task = tasks.load(TASK)
     # random weights are never right; one response of each pair is said to be
     monkeypatch.setattr(gradients, "exact_answer", lambda texts, golds: [1.0, 0.0] * 2)
-    rules = {name: RULES[name] for name in ("uniform", "oracle", "pgpo", "pgpo-shuffled")}
+    rules = {
+        name: RULES[name]
+        for name in ("uniform", "oracle", "pgpo", "pgpo-shuffled", "vppo", "sightline")
+    }
     rules["twice"] = RULES["uniform"]
     found = measure_gradients(
         build_model(processor, 0), processor, task, rules, "uniform",
@@ -239,6 +242,11 @@ def test_the_gradient_of_uniform_credit_agrees_with_itself(processor, monkeypatc
         measure_gradients(
             build_model(processor, 0), processor, task, rules, "uniform",
             batches=4, prompts=1, group_size=2, max_new_tokens=2, seed=0,
+        )  # fmt: skip
+    with pytest.raises(ValueError, match="reads another view as 'blind'"):
+        measure_gradients(
+            build_model(processor, 0), processor, task, rules | {"gray": RULES["pgpo-gray"]},
+            "uniform", batches=4, prompts=1, group_size=2, max_new_tokens=2, seed=0,
         )  # fmt: skip
     with pytest.raises(ValueError, match="batches must be at least 4, got 3"):
         measure_gradients(

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from ..algorithms import Algorithm, ViewScores, token_advantages
 from ..core import clipped_surrogate, group_advantages, token_mean
+from ..draws import Draws
 from ..encoding import Encoded, encode
 from ..evaluate import sampled_responses
 from ..rewards import exact_answer, think_format
 from ..run_arguments import MIX
 from ..scoring import score_views
+from ..views import View
 from .rules import Told
 from .trainer import labels_of
 
@@ -122,7 +124,7 @@ def measure_gradients(
         responses, advantages = _roll_out(
             model, processor, rows, group_size, max_new_tokens, 1_000_003 * seed + index
         )
-        tables = _tables(model, processor, task, rules, responses, seed + index)
+        tables = _tables(model, processor, task, rules, rows, responses, seed + index)
         log_probs = _log_probs(model, responses)
         for place, (name, rule) in enumerate(rules.items()):
             credit = token_advantages(rule, advantages, tables, responses.mask)
@@ -158,13 +160,22 @@ def _tables(
     processor: Any,
     task: ModuleType,
     rules: Mapping[str, Algorithm],
+    rows: Sequence[dict],
     responses: Encoded,
     seed: int,
 ) -> dict[str, ViewScores]:
     """The scores of all views of all rules, and what references are told."""
-    views = {name: view for rule in rules.values() for name, view in rule.views().items()}
+    views = _views(rules)
     told = {name for rule in rules.values() if isinstance(rule, Told) for name in rule.told}
-    scored = score_views(model, responses, views, exact_kl=True, extras="entropy" in told)
+    scored = score_views(
+        model,
+        responses,
+        views,
+        processor=processor,
+        draws=Draws.of(rows, seed),
+        exact_kl=True,
+        extras="entropy" in told,
+    )
     tables = dict(scored.views)
     if "label" in told:
         tables["label"] = ViewScores(labels_of(processor.tokenizer, task, responses))
@@ -174,6 +185,18 @@ def _tables(
     if "entropy" in told:
         tables["entropy"] = ViewScores(scored.extras["blind"]["entropy"])
     return tables
+
+
+def _views(rules: Mapping[str, Algorithm]) -> dict[str, View]:
+    views: dict[str, View] = {}
+    for name, rule in rules.items():
+        for of, view in rule.views().items():
+            if views.setdefault(of, view) != view:
+                raise ValueError(
+                    f"rule {name!r} reads another view as {of!r} than the rules before it, {view} "
+                    f"and not {views[of]}: measure it apart"
+                )
+    return views
 
 
 def _log_probs(model: Any, responses: Encoded) -> Float[Tensor, "B T"]:

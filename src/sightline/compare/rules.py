@@ -197,6 +197,7 @@ RULES: dict[str, Algorithm] = {
     "uniform": Algorithm(),
     "oracle": Oracle(),
     "oracle-floor": Oracle(floor=0.5),
+    "oracle-read": Oracle(answer=False, conserve_mass=True),
     "pgpo": PGPO(),
     "pgpo-kl": PGPO(estimator="kl"),
     "pgpo-shuffled": Shuffled(PGPO()),
