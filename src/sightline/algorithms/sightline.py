@@ -52,7 +52,7 @@ class Sightline(Algorithm):
         score_clamp: the largest dependency, in nats, or None for no limit.
     """
 
-    effective_share: float = 0.1
+    effective_share: float = 0.25
     noise_floor: float = 1e-3
     hide: str = "gray"
     estimator: str = "kl"

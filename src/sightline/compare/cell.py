@@ -23,6 +23,7 @@ from ..rewards import exact_answer, think_format
 from ..run_arguments import TINY_SETTINGS
 from ..train import description
 from ..warm_start import load_warm_model
+from .code import code_sha256
 from .measure import Answers, answer, longest_response, look
 from .trainer import LabelledTrainer
 from .update_norm import EqualNormAdamW
@@ -116,7 +117,9 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
         "cell": asdict(cell),
         "protocol": asdict(protocol),
     }
-    write_json(folder / "run.json", description(algorithm, cell.rule, args, about))
+    said = description(algorithm, cell.rule, args, about)
+    said["versions"]["code"] = code_sha256()
+    write_json(folder / "run.json", said)
     start = weights_sha256(model)
     optimizer = None
     if protocol.update_norm is not None:
@@ -160,13 +163,13 @@ def weights_sha256(model: Any) -> str:
 
 
 def means_of(metrics: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """What the updates were like: means over training of `WATCHED`, those there are."""
+    """What the updates were like: means over training of `WATCHED`, those there are.
+
+    Where a step was skipped because it was not finite, its line of the log has no such number.
+    """
     steps = [line for line in metrics if "reward" in line]
-    return {
-        name: float(np.mean([line[name] for line in steps if name in line]))
-        for name in WATCHED
-        if any(name in line for line in steps)
-    }
+    values = {name: [s[name] for s in steps if s.get(name) is not None] for name in WATCHED}
+    return {name: float(np.mean(found)) for name, found in values.items() if found}
 
 
 def _settings(cell: Cell, protocol: Protocol, folder: Path, longest: int) -> GRPOConfig:

@@ -20,11 +20,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from .measure import MEASURED
 from .results import ResultSet
-from .statistics import mean_of
+from .statistics import mean_of, sign_flip
 from .suite import Suite
+from .yaml_text import names, read_yaml
 
 EXPECT = ("above", "below", "within")
 OF = ("end", "change")
@@ -56,17 +56,22 @@ class Hypothesis:
                     f"hypothesis {self.name}: {field} must be one of {', '.join(known)}, "
                     f"got {getattr(self, field)!r}"
                 )
+        if self.number not in MEASURED:
+            raise ValueError(
+                f"hypothesis {self.name}: number must be one of {', '.join(MEASURED)}, got "
+                f"{self.number!r}"
+            )
         if len(self.rules) != 2 or len(set(self.rules)) != 2:
             raise ValueError(
                 f"hypothesis {self.name}: rules must be two, the first minus the second, got "
                 f"{list(self.rules)}"
             )
-        if not 1 <= len(self.tasks) <= 2:
+        if not 1 <= len(set(self.tasks)) == len(self.tasks) <= 2:
             raise ValueError(
                 f"hypothesis {self.name}: task must be one, or two of which the second is taken "
                 f"away, got {list(self.tasks)}"
             )
-        if not isinstance(self.margin, int | float) or not 0 <= self.margin < float("inf"):
+        if type(self.margin) not in (int, float) or not 0 <= self.margin < float("inf"):
             raise ValueError(
                 f"hypothesis {self.name}: margin must be a number of at least 0, got "
                 f"{self.margin!r}"
@@ -81,8 +86,9 @@ class Verdict:
 
     Args:
         seeds: on which both rules were run to the end, on every task.
-        mean, low, high: of the difference over seeds, with its 95 % bootstrap interval; None
-            without seeds, or for fewer than an interval takes.
+        mean, low, high: of the difference over seeds, with its 95 % interval; None without seeds,
+            or for fewer than an interval takes.
+        p: of the sign-flip test that there is no difference; None for fewer than two seeds.
         said: `held`, `refuted` or `undecided`; by the interval and nothing else.
     """
 
@@ -91,6 +97,7 @@ class Verdict:
     mean: float | None
     low: float | None
     high: float | None
+    p: float | None
     said: str
 
 
@@ -100,10 +107,7 @@ def parse_hypotheses(text: str, suite: Suite) -> list[Hypothesis]:
     Raises:
         ValueError: something is missing, unknown or of the wrong kind; by name.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"the pre-registration is not YAML: {error}") from error
+    content = read_yaml("the pre-registration", text)
     if not isinstance(content, dict) or not content:
         raise ValueError(
             f"a pre-registration must map names to hypotheses, got {content!r}; "
@@ -124,40 +128,48 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
             raise ValueError(f"hypothesis {name} lacks {key}")
     fields = dict(content)
     task = fields.pop("task")
-    fields["tasks"] = tuple(task) if isinstance(task, list) else (task,)
-    fields["rules"] = tuple(fields["rules"])
+    tasks = task if isinstance(task, list) else [task]
+    fields["tasks"] = tuple(names(f"hypothesis {name}: task", tasks))
+    fields["rules"] = tuple(names(f"hypothesis {name}: rules", fields["rules"]))
     found = Hypothesis(name, **fields)
-    for kind, names, there in (
+    for kind, named, there in (
         ("task", found.tasks, suite.tasks),
         ("rule", found.rules, list(suite.rules)),
     ):
-        if missing := [one for one in names if one not in there]:
+        if missing := [one for one in named if one not in there]:
             raise ValueError(
                 f"hypothesis {name}: the suite has no {kind} {missing[0]!r}; it has "
                 f"{', '.join(there)}"
             )
+    for rule in found.rules:
+        if len(suite.learning_rates[rule]) > 1:
+            raise ValueError(
+                f"hypothesis {name}: {rule} has several learning rates in the suite, "
+                f"{suite.learning_rates[rule]}, and the best of them would be chosen by what is "
+                "judged: choose one on other seeds"
+            )
+    if "twin_accuracy" == found.number and not suite.protocol.twins:
+        raise ValueError(f"hypothesis {name}: twin_accuracy is not measured with twins: 0")
     return found
 
 
 def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
-    """What `results` say of it: an interval wholly where it was expected, wholly not, or neither.
-
-    A rule with several learning rates is taken at its best.
-    """
+    """What `results` say: an interval wholly where it was expected, wholly not, or neither."""
     measured = results.outcome if hypothesis.of == "end" else results.gain
     per_task = []
     for task in hypothesis.tasks:
         first, second = (
-            measured(task, rule, results.best_rate(task, rule), hypothesis.number)
+            measured(task, rule, results.suite.learning_rates[rule][0], hypothesis.number)
             for rule in hypothesis.rules
         )
         per_task.append({seed: first[seed] - second[seed] for seed in first.keys() & second.keys()})
     shared = sorted(set.intersection(*(set(found) for found in per_task)))
     each = [per_task[0][seed] - sum(found[seed] for found in per_task[1:]) for seed in shared]
     if not each:
-        return Verdict(hypothesis, 0, None, None, None, "undecided")
+        return Verdict(hypothesis, 0, None, None, None, None, "undecided")
     mean, low, high = mean_of(each)
-    return Verdict(hypothesis, len(each), mean, low, high, _said(hypothesis, low, high))
+    p = sign_flip(each) if len(each) > 1 else None
+    return Verdict(hypothesis, len(each), mean, low, high, p, _said(hypothesis, low, high))
 
 
 def _said(hypothesis: Hypothesis, low: float | None, high: float | None) -> str:

@@ -22,6 +22,12 @@ FOUND = (  # what `found_by` says of a view
     *(f"dependency_{label}" for label in LABELS),
 )
 
+MEASURED = (  # the numbers of a curve's points
+    *("accuracy", "reading", "reasoning", "in_grammar", "twin_accuracy"),
+    *FOUND,
+    *("tokens", "passes", "seconds"),
+)
+
 
 class Answers(NamedTuple):
     """Greedy responses to questions.

@@ -15,6 +15,7 @@ from .figures import AXES, curves, differences, dose
 from .hypotheses import Hypothesis, Verdict, judge_all
 from .registration import status
 from .results import ResultSet
+from .statistics import holm
 from .summary import Standing, standings
 
 HERE = Path(__file__).parent
@@ -101,7 +102,8 @@ def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[s
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    header = ("hypothesis", "says", "expected", "seeds", "found (95 %)", "verdict")
+    header = ("hypothesis", "says", "expected", "seeds", "found (95 %)", "p, Holm", "verdict")
+    corrected = holm({v.hypothesis.name: v.p for v in verdicts if v.p is not None})
     rows = [
         (
             verdict.hypothesis.name,
@@ -109,6 +111,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
             _expected(verdict.hypothesis),
             verdict.seeds,
             "" if verdict.mean is None else _points(verdict.mean, verdict.low, verdict.high),
+            "" if verdict.p is None else plain(corrected[verdict.hypothesis.name], 2),
             verdict.said,
         )
         for verdict in verdicts

@@ -219,7 +219,7 @@ RULES: dict[str, Algorithm] = {
     "pgpo-gray": Seen(PGPO()),
     "pgpo-kl-gray": Seen(PGPO(estimator="kl")),
     "sightline": Sightline(),
-    **{f"sightline-{percent}": Sightline(percent / 100) for percent in (5, 25, 50)},
+    **{f"sightline-{percent}": Sightline(percent / 100) for percent in (5, 10, 25, 50)},
     "sightline-blind": Sightline(hide="blind"),
     "sightline-shuffled": Shuffled(Sightline()),
 }

@@ -29,6 +29,7 @@ from .cell import Cell, run_cell
 from .suite import Suite, parse_suite
 
 POLL = 0.5  # seconds
+PATIENCE = 3  # workers that may end before they have run a cell
 
 
 def run_suite(
@@ -58,14 +59,19 @@ def run_suite(
         (folder / cell.name / "failure.json").unlink(missing_ok=True)
     left = [cell for cell in cells if not is_finished(folder / cell.name)]
     say(f"{len(cells)} cells, {len(left)} to run, {processes} at a time, into {folder}")
-    begun, total = time.monotonic(), len(left)
+    begun, total, strays = time.monotonic(), len(left), 0
     workers: list[BaseProcess] = []
     try:
         while left:
             for worker in [worker for worker in workers if worker.exitcode is not None]:
                 workers.remove(worker)
-                if worker.exitcode:
-                    _record_death(left, folder, worker.exitcode)
+                if worker.exitcode and not _record_death(left, folder, worker):
+                    strays += 1
+                    if strays > PATIENCE:
+                        raise RuntimeError(
+                            f"{strays} workers ended before they ran a cell, the last with exit "
+                            f"code {worker.exitcode}: {folder / 'logs'} says why"
+                        )
             settled = [cell for cell in left if _is_settled(folder / cell.name)]
             left = [cell for cell in left if cell not in settled]
             for cell in settled:
@@ -77,7 +83,7 @@ def run_suite(
             while len(workers) < min(processes, len(left)):
                 # spawned, each imports torch anew: a forked one would share its threads' locks
                 worker = get_context("spawn").Process(
-                    target=work, args=(suite.name, suite.text, folder, set(known))
+                    target=work, args=(suite.name, suite.text, folder, os.getpid(), set(known))
                 )
                 worker.start()
                 workers.append(worker)
@@ -110,12 +116,12 @@ def check_finished(suite: Suite, folder: Path) -> None:
             )
 
 
-def work(name: str, text: str, folder: Path, known: Collection[Cell] = ()) -> None:
-    """Run cells until all are run or somebody else's; what a worker process does."""
+def work(name: str, text: str, folder: Path, parent: int, known: Collection[Cell] = ()) -> None:
+    """Run cells until all are run or somebody else's; what a worker process of `parent` does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     _write_to(folder / "logs" / f"worker-{os.getpid()}.log")
     use_threads(1)  # for warm starts too, whose name and speed depend on it
-    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    Thread(target=_end_with, args=(parent,), daemon=True).start()
     suite = parse_suite(name, text)
     cells = [cell for cell in suite.cells() if cell not in known]
     while True:
@@ -141,21 +147,29 @@ def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
     with _lock(folder / "locks" / cell.name.replace("/", "_")) as mine:
         if not mine or _is_settled(path):
             return False
-        task, start = tasks.load(cell.task), suite.protocol.start(cell.seed)
-        warm = warm_start_path(task, start)  # a hash of many files: not for cells of others
-        with _lock(warm.with_suffix(".lock")) as alone:
-            if not alone and not warm.exists():
-                return False  # what needs another warm start comes first
-            if not warm.exists():
-                load_warm_model(task, start, from_scratch=True)
         if path.exists():
             shutil.rmtree(path)  # of a process that was killed
         path.mkdir(parents=True)
         try:
+            if not _make_warm_start(cell, suite):
+                path.rmdir()
+                return False  # what needs another warm start comes first
             run_cell(cell, suite.rules[cell.rule], suite.protocol, path)
         except Exception:  # whatever a rule, a task or a library raises is this cell's result
             _record_failure(folder, cell.name, traceback.format_exc())
     return True
+
+
+def _make_warm_start(cell: Cell, suite: Suite) -> bool:
+    """See to it that the cell's starting weights exist; False where somebody is making them."""
+    task, start = tasks.load(cell.task), suite.protocol.start(cell.seed)
+    warm = warm_start_path(task, start)
+    with _lock(warm.with_suffix(".lock")) as alone:
+        if warm.exists():
+            return True
+        if alone:
+            load_warm_model(task, start, from_scratch=True)
+        return alone
 
 
 def _record_failure(folder: Path, name: str, reason: str) -> None:
@@ -165,15 +179,16 @@ def _record_failure(folder: Path, name: str, reason: str) -> None:
     write_json(folder / name / "failure.json", failure)
 
 
-def _record_death(cells: Sequence[Cell], folder: Path, exit_code: int) -> None:
-    """Record which cells a worker left behind: begun, not settled, and nobody's any more."""
+def _record_death(cells: Sequence[Cell], folder: Path, worker: BaseProcess) -> bool:
+    """Record which cell a worker was at when it ended; False if it was at none."""
+    reason = f"its process ended with exit code {worker.exitcode}"
     for cell in cells:
         path = folder / cell.name
-        if not path.exists() or _is_settled(path):
-            continue
-        with _lock(folder / "locks" / cell.name.replace("/", "_")) as free:
-            if free:
-                _record_failure(folder, cell.name, f"its process ended with exit code {exit_code}")
+        with _lock(folder / "locks" / cell.name.replace("/", "_"), worker.pid) as his:
+            if his and path.exists() and not _is_settled(path):
+                _record_failure(folder, cell.name, reason)
+                return True
+    return False
 
 
 def _is_settled(path: Path) -> bool:
@@ -192,16 +207,27 @@ def _outcome(path: Path) -> str:
 
 
 @contextmanager
-def _lock(path: Path) -> Iterator[bool]:
-    """Whether this process holds the lock of `path` meanwhile; nobody waits for it."""
+def _lock(path: Path, last: int | None = None) -> Iterator[bool]:
+    """Whether this process holds the lock of `path` meanwhile; nobody waits for it.
+
+    Args:
+        last: only if this process was the last to hold it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
-        else:
-            yield True
+            return
+        file.seek(0)
+        if last is not None:
+            yield file.read() == str(last)
+            return
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield True
 
 
 def _write_to(log: Path) -> None:

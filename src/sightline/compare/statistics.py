@@ -1,7 +1,8 @@
 """Rules compared over seeds: paired differences, their intervals and tests, share of headroom.
 
-The seeds are the sample: what is resampled and flipped is one difference per seed. Percentile
-intervals of ten seeds are a little too narrow still; of fewer than `FEWEST` there is none.
+The seeds are the sample, one difference per seed. Intervals of a mean are Student's: percentile
+bootstrap intervals of five to ten values cover 85 to 91 % where they say 95 (normal data, 1,500
+simulations). Of fewer than `FEWEST` seeds there is none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,8 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import t
 
-from ..evaluate import bootstrap_interval
 from ..right_and_wrong import FEWEST
 
 MOST_EXACT = 16  # seeds; 2^16 sign patterns are counted, of more than that as many are drawn
@@ -21,7 +22,7 @@ class Difference(NamedTuple):
 
     Args:
         mean: over seeds.
-        low, high: ends of the 95 % bootstrap interval of the mean; None for fewer than `FEWEST`.
+        low, high: ends of the 95 % interval of the mean; None for fewer than `FEWEST`.
         p: of the sign-flip test.
         each: per seed.
     """
@@ -49,10 +50,15 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
 
 
 def mean_of(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """A mean over seeds and the ends of its interval; None for both of fewer than `FEWEST`."""
+    """A mean over seeds and the ends of its 95 % interval; None for both of fewer than `FEWEST`.
+
+    Student (1908): mean ± t s / sqrt(n), with n - 1 degrees of freedom.
+    """
+    mean = float(np.mean(values))
     if len(values) < FEWEST:
-        return float(np.mean(values)), None, None
-    return (float(np.mean(values)), *bootstrap_interval(values))
+        return mean, None, None
+    reach = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5)
+    return mean, mean - reach, mean + reach
 
 
 def sign_flip(differences: Sequence[float], draws: int = 2**MOST_EXACT) -> float:
@@ -95,16 +101,19 @@ def share_of(
 ) -> Share | None:
     """How much of `whole` is captured by `gain`: the ratio of their means over the same seeds.
 
-    None where the interval of the whole's mean touches 0: there is nothing to take a share of; and
-    on fewer than `FEWEST` seeds. Numerator and denominator are resampled together.
+    None where the interval of the whole's mean touches 0, or a resampled one does: there is nothing
+    to take a share of; and on fewer than `FEWEST` seeds. Numerator and denominator are resampled
+    together (percentile bootstrap).
     """
     seeds = sorted(gain.keys() & whole.keys())
-    if len(seeds) < FEWEST:
-        return None
     part, total = (np.array([values[seed] for seed in seeds]) for values in (gain, whole))
-    if bootstrap_interval(total.tolist())[0] <= 0:
+    low = mean_of(total.tolist())[1] if seeds else None
+    if low is None or low <= 0:
         return None
     chosen = np.random.default_rng(0).integers(0, len(seeds), (draws, len(seeds)))
-    ratios = part[chosen].mean(1) / total[chosen].mean(1)
+    wholes = total[chosen].mean(1)
+    if wholes.min() <= 0:
+        return None
+    ratios = part[chosen].mean(1) / wholes
     low, high = np.percentile(ratios, [2.5, 97.5])
     return Share(float(part.mean() / total.mean()), float(low), float(high))
