@@ -45,7 +45,8 @@ def verdict(task, rules=("pgpo", "uniform"), **fields):
 @pytest.mark.parametrize(
     ("expect", "margin", "said"),
     [
-        # leads of 2 to 4 points, mean 3: every bootstrap mean lies from 2 to 4
+        # leads of 2, 4, 3, 2 and 4 points: mean 3, deviation 1, t = 2.776 with 4 degrees of
+        # freedom, so 3 ± 2.776 / sqrt(5) = 3 ± 1.24
         ("above", 0.0, "held"),
         ("above", 0.03, "undecided"),
         ("above", 0.05, "refuted"),
@@ -58,7 +59,9 @@ def verdict(task, rules=("pgpo", "uniform"), **fields):
 def test_by_interval_and_margin(expect, margin, said):
     found = verdict(TASKS[0], expect=expect, margin=margin)
     assert found.said == said and found.seeds == 5
-    assert found.mean == pytest.approx(0.03) and 0.02 <= found.low < 0.03 < found.high <= 0.04
+    assert found.mean == pytest.approx(0.03)
+    assert (found.low, found.high) == pytest.approx((0.0176, 0.0424), abs=1e-4)
+    assert found.p == pytest.approx(2 / 32)  # all leads are positive
 
 
 @pytest.mark.parametrize(
@@ -99,7 +102,7 @@ def test_without_enough_seeds_nothing_is_decided():
 
 
 DOCUMENT = """
-H1: {says: PGPO is better, task: digits-sum-12-free, rules: [pgpo, uniform], margin: 0.01}
+H1: {says: PGPO is <b>indeed</b>, task: digits-sum-12-free, rules: [pgpo, uniform], margin: 0.01}
 H2:
   says: and more so where words are rare
   task: [digits-sum-48-free, digits-sum-12-free]
@@ -113,17 +116,22 @@ H2:
 def test_the_report_says_what_came_out(tmp_path, monkeypatch):
     from sightline.compare import page
 
-    monkeypatch.setattr(page, "_section", lambda *args: {"task": "", "tables": [], "drawings": []})
+    monkeypatch.setattr(
+        page,
+        "_section",
+        lambda *args: dict.fromkeys(("task", "standings", "tables", "drawings"), ()),
+    )
     monkeypatch.setattr(page, "save_drawings", lambda *args: None)
     monkeypatch.setattr(page, "dose", lambda *args: None)
     found = results(DOCUMENT)
-    assert [v.said for v in judge_all(found.about["registration"], found)] == ["held", "refuted"]
+    assert [v.said for v in judge_all(found)] == ["held", "refuted"]
     html = write_page(found, tmp_path).read_text()
     text = (tmp_path / "report.md").read_text()
     for said in (html, text):
-        assert "Pre-registered" in said and "PGPO is better" in said
+        assert "Pre-registered" in said and "indeed" in said
         assert "above it by more than 1 points" in said and "change of accuracy" in said
         assert "+8.0 (" in said and "refuted" in said
+    assert "<b>indeed" not in html  # what a document says is text
     assert (tmp_path / "tables" / "hypotheses.csv").read_text().count("\n") == 3
     assert "What was expected" not in write_page(results(), tmp_path / "none").read_text()
 
@@ -133,19 +141,47 @@ def test_the_report_says_what_came_out(tmp_path, monkeypatch):
     [
         ("pgpo, uniform], m", "vppo, uniform], m", "H1: the suite has no rule 'vppo'; it has unif"),
         ("task: digits-sum-12-free", "task: shapes", "H1: the suite has no task 'shapes'"),
-        ("says: PGPO is better, ", "", "H1 lacks says"),
+        ("says: PGPO is <b>indeed</b>, ", "", "H1 lacks says"),
         ("margin: 0.01}", "margins: 1}", "H1: unknown key 'margins'"),
         ("expect: within", "expect: beside", "H2: expect must be one of above, below, within"),
         ("of: change", "of: start", "H2: of must be one of end, change"),
-        ("margin: 0.01}", "margin: -1}", "H1: margin must be a number of at least 0, got -1"),
-        ("  margin: 0.01\n", "", "H2: within needs a margin above 0"),
+        (
+            "margin: 0.01}",
+            "margin: -1}",
+            "H1: margin must be at least 0, and above it for within, got -1",
+        ),
+        ("  margin: 0.01\n", "", "H2: margin must be at least 0, and above it"),
         ("pgpo, uniform], m", "pgpo], m", "H1: rules must be two"),
+        ("rules: [pgpo, uniform], m", "rules: 5, m", "H1: rules must be a list of names, got 5"),
+        ("task: digits-sum-12-free", "task: [5]", "H1: task must be a list of names"),
+        ("  of: change", "  number: acuracy", "H2: number must be one of accuracy, reading"),
+        ("  of: change", "  number: [reading]", "H2: number must be one of"),
+        ("margin: 0.01}", "margin: true}", "H1: margin must be a number, got True"),
+        ("digits-sum-48-free, digits-sum-12", "digits-sum-12-free, digits-sum-12", "H2: task"),
+        ("H2:", "H1:", "'H1' stands twice"),
     ],
 )
 def test_what_cannot_be_judged_is_refused_by_name(old, new, said):
     assert len(parse_hypotheses(DOCUMENT, SUITE)) == 2
     with pytest.raises(ValueError, match=said):
         parse_hypotheses(DOCUMENT.replace(old, new), SUITE)
+
+
+def test_what_would_be_chosen_by_what_is_judged_is_refused():
+    several = parse_suite("s", TEXT.replace("[1e-4]", "{default: 1e-4, pgpo: [1e-4, 3e-4]}"))
+    with pytest.raises(ValueError, match="H1: pgpo has several learning rates in the suite"):
+        parse_hypotheses(DOCUMENT, several)
+    without = parse_suite("s", TEXT.replace("steps: 2", "twins: 0, steps: 2"))
+    text = DOCUMENT.replace("  of: change", "  number: twin_accuracy")
+    assert parse_hypotheses(text, SUITE)
+    with pytest.raises(ValueError, match="H2: twin_accuracy is not measured with twins: 0"):
+        parse_hypotheses(text, without)
+
+
+def test_of_a_suite_that_was_changed_nothing_is_judged():
+    found = results(DOCUMENT)
+    found.about["registration"]["suite_sha256"] = "another"
+    assert judge_all(found) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sightline.compare import page
+from sightline.compare import results as results_module
 from sightline.compare.command import run
 from sightline.compare.flags import add_compare
 from sightline.compare.page import write_page
@@ -58,8 +59,9 @@ def cell(task, rule, rate, seed):
 
 
 @pytest.fixture
-def results():
-    registration = {"document": None, "text": None}
+def results(monkeypatch):
+    monkeypatch.setattr(results_module, "current_versions", lambda: VERSIONS)
+    registration = {"document": None, "document_sha256": None, "text": None}
     about = {
         "name": "small", "command": "sightline compare --suite small", "machine": "2 cores",
         "versions": VERSIONS, "registration": registration, "suite": TEXT,
@@ -121,34 +123,39 @@ def test_few_seeds_have_no_interval_and_it_is_said(results, tmp_path, no_figures
     assert standings(few)[0].gain[1] is None
 
 
-def test_names_of_a_suite_are_text(results, tmp_path, no_figures):
-    name = "<script>alert(1)</script>"
-    text = TEXT.replace("oracle, pgpo]", f'oracle, pgpo, "{name}": {{of: pgpo}}]')
-    cells = [*results.cells, cell("digits-sum-12-free", "pgpo", 1e-4, 0) | {"rule": name}]
-    html = write_page(ResultSet(results.about | {"suite": text}, cells), tmp_path).read_text()
-    assert "<script" not in html and "&lt;script&gt;" in html
+def test_of_several_rates_the_best_is_that_on_the_seeds_of_all(results):
+    task = "digits-sum-12-free"
+    assert results.best_rate(task, "pgpo") == 1e-4
+    # 1e-5 has its luckiest seed alone: on that seed 1e-4 is better still
+    lucky = [
+        c for c in results.cells
+        if (c["rule"], c["learning_rate"]) != ("pgpo", 1e-5) or c["seed"] == 2
+    ]  # fmt: skip
+    assert ResultSet(results.about, lucky).best_rate(task, "pgpo") == 1e-4
+    assert ResultSet(results.about, []).best_rate(task, "pgpo") == 1e-5
+
+
+def leave(folder, c, **changes):
+    """The run folder of a finished cell."""
+    path = folder / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
+    path.mkdir(parents=True, exist_ok=True)
+    kept = {name: c[name] for name in ("start_sha256", "points", "training")} | changes
+    write_json(path / "run.json", {"versions": kept.pop("versions", VERSIONS)})
+    write_json(path / "result.json", kept)
 
 
 def test_results_are_collected_kept_and_read(results, tmp_path):
-    for c in results.cells[:5]:
-        folder = tmp_path / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
-        folder.mkdir(parents=True)
-        write_json(folder / "run.json", {"versions": VERSIONS})
-        kept = {name: c[name] for name in ("start_sha256", "points", "training")}
-        write_json(folder / "result.json", kept)
+    for c in results.cells[:9]:  # both tasks on seed 0, and one cell of seed 1
+        leave(tmp_path, c)
     found = collect(SUITE, tmp_path, results.about["registration"])
-    assert found.cells == results.cells[:5]
+    assert found.cells == results.cells[:8]
     write_results(found, tmp_path / "results.jsonl")
     assert read_results(tmp_path) == found
-    write_json(folder / "run.json", {"versions": VERSIONS | {"sightline": "1"}})
-    with pytest.raises(ValueError, match=r"must come from the same versions, got \{'sightline'"):
+    leave(tmp_path, c := results.cells[3], versions=VERSIONS | {"sightline": "1"})
+    with pytest.raises(ValueError, match=r"the same versions, got sightline 1 and not 0 in dig"):
         collect(SUITE, tmp_path, {})
-    write_json(folder / "run.json", {"versions": VERSIONS})
-    uniform = tmp_path / "digits-sum-12-free" / "uniform" / "lr0.0001" / "seed0"
-    write_json(uniform / "result.json", kept | {"start_sha256": "another"})
-    with pytest.raises(
-        ValueError, match=r"must begin with the same weights, got another in .* and um-12-free 0 in"
-    ):
+    leave(tmp_path, c, start_sha256="another")
+    with pytest.raises(ValueError, match=r"must begin with the same weights, got .* and another"):
         collect(SUITE, tmp_path, {})
 
 
@@ -164,20 +171,17 @@ def test_a_suite_goes_on_from_a_result_set(results, tmp_path):
     assert len(earlier.cells) == 7 * 4
     assert collect(SUITE, tmp_path, {}, earlier).cells == earlier.cells
     # what was run here joins them, on whatever machine
-    c = results.cells[0]
-    folder = tmp_path / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
-    folder.mkdir(parents=True)
-    write_json(folder / "run.json", {"versions": VERSIONS})
-    write_json(folder / "result.json", {n: c[n] for n in ("start_sha256", "points", "training")})
+    for c in results.cells[:4]:
+        leave(tmp_path, c)
     found = collect(SUITE, tmp_path, {}, earlier)
-    assert len(found.cells) == 29 and found.cells[0] == c
+    assert len(found.cells) == 32 and found.cells[:4] == results.cells[:4]
     assert found.about["machine"].startswith("2 cores; ")
-    write_json(folder / "run.json", {"versions": VERSIONS | {"torch": "9"}})
+    leave(tmp_path, c, versions=VERSIONS | {"torch": "9"})
     with pytest.raises(ValueError, match="must come from the same versions"):
         collect(SUITE, tmp_path, {}, earlier)
 
 
-def test_only_what_was_run_alike_is_gone_on_from(results):
+def test_only_what_was_run_alike_is_gone_on_from(results, monkeypatch):
     for old, new, said in (
         ("steps: 2,", "steps: 4,", "cells of another protocol"),
         ("pgpo]", "pgpo: {of: pgpo, boost: 1.0}]", "rule 'pgpo' is not the same"),
@@ -186,6 +190,12 @@ def test_only_what_was_run_alike_is_gone_on_from(results):
             reusable(parse_suite("small", TEXT.replace(old, new)), results)
     longer = parse_suite("small", TEXT.replace("3, 4]", "3, 4, 5]"))
     assert reusable(longer, results).cells == results.cells
+    with pytest.raises(ValueError, match="does not say which weights its cells began with"):
+        reusable(SUITE, read_results(PUBLISHED / "first.jsonl"))
+    now = VERSIONS | {"code": "c0de"}
+    monkeypatch.setattr(results_module, "current_versions", lambda: now)
+    with pytest.raises(ValueError, match=r"cells of other versions .*: code None and not c0de"):
+        reusable(SUITE, results)
 
 
 def test_a_command_goes_on_from_a_result_set(results, tmp_path, monkeypatch, capsys, no_figures):
@@ -218,7 +228,7 @@ def test_what_is_no_result_set_is_refused(tmp_path):
     (tmp_path / "results.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(ValueError, match="is no result set"):
         read_results(tmp_path)
-    with pytest.raises(ValueError, match="no cell of suite small is finished"):
+    with pytest.raises(ValueError, match="suite small has no seed of a task of which all cells"):
         collect(SUITE, tmp_path, {})
 
 
@@ -232,16 +242,28 @@ def test_hypotheses_come_before_the_first_cell(tmp_path):
     other = parse_suite("small", TEXT.replace("3, 4]", "3, 4, 5]"))
     assert "suite was changed after" in status(begun, other)["said"]
     document.write_text("H1: uniform beats oracle")
-    with pytest.raises(ValueError, match="has changed since the first cell was run"):
+    with pytest.raises(ValueError, match=r"is not what was registered .* was hypotheses\.yaml"):
         register(SUITE, tmp_path / "runs", document)
     # none at first, and one afterwards, is no pre-registration
     assert status(register(SUITE, tmp_path / "late", None), SUITE)["status"] == "Exploratory"
-    with pytest.raises(ValueError, match="has changed since"):
+    with pytest.raises(ValueError, match=r"is not what was registered .* was nothing"):
         register(SUITE, tmp_path / "late", document)
+    # neither is one for cells that are there already
+    write_json_at(tmp_path / "found" / "a" / "result.json")
+    with pytest.raises(ValueError, match=r"is not what was registered .* was nothing"):
+        register(SUITE, tmp_path / "found", document)
     # cells of an earlier result set were begun when it was
     assert register(SUITE, tmp_path / "further", None, begun) == begun
-    with pytest.raises(ValueError, match="has changed since"):
-        register(SUITE, tmp_path / "further", document, begun)
+    assert register(SUITE, tmp_path / "further", None) == begun  # and it stays written there
+    with pytest.raises(ValueError, match="is not what was registered"):
+        register(SUITE, tmp_path / "other", document, begun)
+    with pytest.raises(ValueError, match=r"begun with no hypotheses, those .* with hypotheses\."):
+        register(SUITE, tmp_path / "late", None, begun)
+
+
+def write_json_at(path):
+    path.parent.mkdir(parents=True)
+    write_json(path, {})
 
 
 def test_flags(results, tmp_path, capsys, no_figures):
@@ -259,6 +281,8 @@ def test_flags(results, tmp_path, capsys, no_figures):
         (["one"], "two at a time, got 1"),
         (["--suite", "quick", "--parallel", "0"], "--parallel must be at least 1"),
         (["--suite", "quick", "--preregistration", "gone.yaml"], "there is no pre-registration"),
+        (["--report", "x", "--go-on-from", "y"], "--go-on-from goes with --suite"),
+        (["--report", "x", "--collect"], "--collect goes with --suite"),
     ):
         args = parser.parse_args(["compare", *words])
         with pytest.raises(ValueError, match=said):

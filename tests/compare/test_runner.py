@@ -27,6 +27,9 @@ protocol: {steps: 2, measure_every: 1}
 )
 
 
+VERSIONS = {"sightline": "0", "code": "c0de"}
+
+
 @pytest.fixture
 def cells(tmp_path, monkeypatch):
     """Cells that do nothing but leave their files; forked workers, which need no imports."""
@@ -36,14 +39,15 @@ def cells(tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "get_context", lambda kind: multiprocessing.get_context("fork"))
     monkeypatch.setattr(runner, "POLL", 0.01)
     monkeypatch.setattr(runner, "run_cell", finish)
+    monkeypatch.setattr(runner, "versions", lambda: VERSIONS)
     return tmp_path / "suite"
 
 
 def finish(cell, rule, protocol, folder):
     with (folder.parent / f"ran-{folder.name}").open("a") as file:
         file.write("once\n")
-    algorithm = {"name": cell.rule, **asdict(rule)}
-    write_json(folder / "run.json", {"protocol": asdict(protocol), "algorithm": algorithm})
+    about = {"protocol": asdict(protocol), "rule": repr(rule), "versions": VERSIONS}
+    write_json(folder / "run.json", about)
     write_json(folder / "result.json", {"points": [{"accuracy": 0.25}, {"accuracy": 0.5}]})
 
 
@@ -96,6 +100,30 @@ def test_another_protocol_in_the_same_folder_is_refused(cells, old, new):
     other = parse_suite("small", SUITE.text.replace(old, new))
     with pytest.raises(ValueError, match="was run with another protocol or rule"):
         run(cells, other)
+
+
+def test_cells_of_other_code_are_refused_before_the_first_is_run(cells, monkeypatch):
+    run(cells)
+    monkeypatch.setattr(runner, "versions", lambda: VERSIONS | {"code": "d0de"})
+    with pytest.raises(ValueError, match="was run by other versions, code c0de and not d0de"):
+        run(cells)
+
+
+def test_a_warm_start_that_cannot_be_made_fails_its_cells(cells, monkeypatch, tmp_path):
+    (tmp_path / "warm.safetensors").unlink()
+
+    def load_warm_model(task, seed, from_scratch):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(runner, "load_warm_model", load_warm_model)
+    failed, lines = run(cells)
+    assert len(failed) == 6 and "FAILED: MemoryError: no room" in lines[-1]
+
+
+def test_workers_that_never_reach_a_cell_are_given_up(cells, monkeypatch):
+    monkeypatch.setattr(runner, "_write_to", lambda log: os._exit(3))
+    with pytest.raises(RuntimeError, match=r"4 workers ended before .* exit code 3: .*logs says"):
+        run(cells)
 
 
 def test_a_failure_is_recorded_and_the_next_call_tries_again(cells, monkeypatch):

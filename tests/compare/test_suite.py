@@ -1,8 +1,11 @@
 """Suites from YAML, and what is wrong with one said by name."""
 
+from pathlib import Path
+
 import pytest
 
 from sightline.algorithms import PGPO
+from sightline.compare.hypotheses import parse_hypotheses
 from sightline.compare.suite import SUITES, find_suite, parse_suite
 
 TEXT = """
@@ -31,9 +34,27 @@ def test_seeds_may_share_starts():
     assert parse_suite("mine", TEXT).protocol.start(101) == 101
 
 
+def test_numbers_that_yaml_takes_for_text():
+    text = TEXT.replace("boost: 0.5", "boost: 5e-1").replace(
+        "steps: 6", "update_norm: 1e-2, steps: 6"
+    )
+    suite = parse_suite("mine", text)
+    assert suite.rules["gentle"] == PGPO(boost=0.5) and suite.protocol.update_norm == 0.01
+
+
 @pytest.mark.parametrize("path", sorted(SUITES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_suite_of_the_package_is_whole(path):
     assert list(find_suite(path.stem).cells())
+
+
+def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
+    folder = Path(__file__).parents[2] / "benchmarks" / "testbed"
+    for path in folder.glob("*.yaml"):
+        if not path.stem.endswith("-hypotheses"):
+            suite = find_suite(str(path))
+            document = path.with_name(f"{path.stem}-hypotheses.yaml")
+            if document.exists():
+                assert parse_hypotheses(document.read_text(), suite)
 
 
 @pytest.mark.parametrize(
@@ -43,8 +64,35 @@ def test_every_suite_of_the_package_is_whole(path):
         ("[uniform, pgpo,", "[uniform, pgop,", "unknown rule 'pgop'"),
         ("pgpo: [1e-5", "pgpq: [1e-5", "learning_rates of 'pgpq', which is no rule of it"),
         ("default: [1e-4]", "uniform: [1e-4]", "no learning rate for 'gentle', and no default"),
-        ("1e-5", "fast", "learning rates of 'pgpo': could not convert"),
-        ("1e-5", "-1e-5", "learning rates must be above 0"),
+        ("1e-5", "fast", "a learning rate of 'pgpo' must be a number, got 'fast'"),
+        ("1e-5", ".nan", "a learning rate of 'pgpo' must be a number, got nan"),
+        ("1e-5", "[1e-5]", "a learning rate of 'pgpo' must be a number"),
+        ("1e-5", "3e-5", "learning rates must differ and be above 0"),
+        ("1e-5", "-1e-5", "learning rates must differ and be above 0"),
+        ("{first: 100, count: 2}", "5", "seeds must be different whole numbers, at least 0"),
+        ("{first: 100, count: 2}", "{first: 1}", "seeds must be different whole numbers"),
+        ("count: 2", "count: 0", "seeds must be different whole numbers"),
+        ("count: 2", "count: 2, step: 3", "seeds must be different whole numbers"),
+        ("{first: 100, count: 2}", "[true, 5]", "seeds must be different whole numbers"),
+        ("{first: 100, count: 2}", "[-1, 5]", "seeds must be different whole numbers"),
+        ("[digits-sum-12-free, charts]", "charts", "tasks must be a list of names, got 'charts'"),
+        ("charts]", "digits-sum-12-free]", "tasks names 'digits-sum-12-free' twice"),
+        ("charts]", "digits]", "task 'digits' has no twins"),
+        ("[uniform, pgpo, gentle: {of: pgpo, boost: 0.5}]", "5", "rules must be a list or a map"),
+        ("[uniform, pgpo,", "[uniform, uniform, pgpo,", "rules names 'uniform' twice"),
+        ("[uniform, pgpo,", "[[uniform], pgpo,", "rules must be a list of names"),
+        ("gentle:", '"../gentle":', "a rule is the name of a folder"),
+        ("{of: pgpo, boost: 0.5}", "pgpo", "rule 'gentle' must be made of another"),
+        ("of: pgpo, boost", "of: [pgpo], boost", "must say what it is made `of`"),
+        ("boost: 0.5", "boost: high", "rule 'gentle': boost must be a float, got 'high'"),
+        ("boost: 0.5", "boost: true", "rule 'gentle': boost must be a float, got True"),
+        ("boost: 0.5", "boost: null", "rule 'gentle': "),
+        ("{of: pgpo, boost: 0.5}", "{of: pgpo-shuffled, rule: vppo}", "no setting 'rule'; it has"),
+        ("seeds:", "tasks: [charts]\nseeds:", "'tasks' stands twice"),
+        ("{steps: 6, measure_every: 3}", "5", "protocol must be a mapping, got 5"),
+        ("steps: 6, measure_every: 3", "steps: true", "steps must be a whole number"),
+        ("tasks:", "reference: null\ntasks:", "its reference None is not among its rules"),
+        ("tasks:", "oracle: [pgpo]\ntasks:", r"its oracle \['pgpo'\] is not among its rules"),
         ("{first: 100, count: 2}", "[1, 1]", "seeds must be different whole numbers"),
         ("measure_every: 3", "measure_every: 4", "measure_every must divide steps, 6, got 4"),
         ("steps: 6", "stps: 6", "protocol has no 'stps'"),

@@ -23,7 +23,7 @@ from ..rewards import exact_answer, think_format
 from ..run_arguments import TINY_SETTINGS
 from ..train import description
 from ..warm_start import load_warm_model
-from .code import code_sha256
+from .code import versions
 from .measure import Answers, answer, longest_response, look
 from .trainer import LabelledTrainer
 from .update_norm import EqualNormAdamW
@@ -84,7 +84,7 @@ class Protocol:
                     raise ValueError(f"update_norm must be above 0 and finite, got {value}")
             elif name == "warm_starts" and value is None:
                 continue
-            elif not (isinstance(value, int) and value >= (0 if name == "twins" else 1)):
+            elif not (type(value) is int and value >= (0 if name == "twins" else 1)):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
         if self.steps % self.measure_every:
             raise ValueError(
@@ -115,10 +115,10 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
         "task": cell.task,
         "data_sha256": task.fingerprint(),
         "cell": asdict(cell),
+        "rule": repr(algorithm),
         "protocol": asdict(protocol),
     }
-    said = description(algorithm, cell.rule, args, about)
-    said["versions"]["code"] = code_sha256()
+    said = description(algorithm, cell.rule, args, about) | {"versions": versions()}
     write_json(folder / "run.json", said)
     start = weights_sha256(model)
     optimizer = None

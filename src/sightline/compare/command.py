@@ -35,11 +35,12 @@ def run_and_report(args: argparse.Namespace) -> None:
     earlier, registered = None, None
     if args.go_on_from:
         found = read_results(args.go_on_from)
-        earlier, registered = reusable(suite, found), found.about["registration"]
+        earlier = reusable(suite, found)
+        registered = found.about["registration"] if earlier.cells else None
         print(_taken(found, earlier))
     begun = register(suite, folder, document, registered)
     known = {cell_of(line) for line in earlier.cells} if earlier else set()
-    failed = run_suite(suite, folder, args.parallel, known=known)
+    failed = [] if args.collect else run_suite(suite, folder, args.parallel, known=known)
     results = collect(suite, folder, begun, earlier)
     write_results(results, folder / "results.jsonl")
     print(f"results: {folder / 'results.jsonl'}\nreport: {write_page(results, folder)}")

@@ -29,6 +29,11 @@ def add_compare(commands: Any) -> None:
         metavar="RESULTS",
         help="a result set whose finished cells are not run again",
     )
+    parser.add_argument(
+        "--collect",
+        action="store_true",
+        help="run nothing: write result set and report of the whole seeds there are",
+    )
     parser.add_argument("-o", "--output-dir", type=Path, help="default: runs/compare/SUITE")
     parser.set_defaults(run=_run, flags=list(parser._option_string_actions))
 
@@ -39,6 +44,10 @@ def _run(args: argparse.Namespace) -> None:
         raise ValueError(
             "sightline compare needs one of: --suite NAME, --report RESULTS, or two run folders"
         )
+    if args.suite is None:
+        for flag in ("preregistration", "go_on_from", "collect"):
+            if getattr(args, flag):
+                raise ValueError(f"--{flag.replace('_', '-')} goes with --suite")
     if args.runs and len(args.runs) != 2:
         raise ValueError(f"runs are compared two at a time, got {len(args.runs)}")
     if args.parallel < 1:

@@ -16,7 +16,6 @@ is expected to be ``above`` or ``below`` the second by more than ``margin`` (0 u
 ``within`` it on either side.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +23,7 @@ from .measure import MEASURED
 from .results import ResultSet
 from .statistics import mean_of, sign_flip
 from .suite import Suite
-from .yaml_text import names, read_yaml
+from .yaml_text import names, number, read_yaml
 
 EXPECT = ("above", "below", "within")
 OF = ("end", "change")
@@ -36,8 +35,11 @@ class Hypothesis:
 
     Args:
         tasks: one, or two of which the second's difference is taken away.
-        rules: two; the first minus the second.
-        margin: in the units of `number`.
+        rules: the first minus the second.
+        number: one of `measure.MEASURED`.
+        of: `end`, or `change` for how far it rose in training.
+        expect: `above` or `below` by more than the margin, or `within` it.
+        margin: at least 0, in the units of `number`.
     """
 
     name: str
@@ -48,36 +50,6 @@ class Hypothesis:
     of: str = "end"
     expect: str = "above"
     margin: float = 0.0
-
-    def __post_init__(self):
-        for field, known in (("expect", EXPECT), ("of", OF)):
-            if getattr(self, field) not in known:
-                raise ValueError(
-                    f"hypothesis {self.name}: {field} must be one of {', '.join(known)}, "
-                    f"got {getattr(self, field)!r}"
-                )
-        if self.number not in MEASURED:
-            raise ValueError(
-                f"hypothesis {self.name}: number must be one of {', '.join(MEASURED)}, got "
-                f"{self.number!r}"
-            )
-        if len(self.rules) != 2 or len(set(self.rules)) != 2:
-            raise ValueError(
-                f"hypothesis {self.name}: rules must be two, the first minus the second, got "
-                f"{list(self.rules)}"
-            )
-        if not 1 <= len(set(self.tasks)) == len(self.tasks) <= 2:
-            raise ValueError(
-                f"hypothesis {self.name}: task must be one, or two of which the second is taken "
-                f"away, got {list(self.tasks)}"
-            )
-        if type(self.margin) not in (int, float) or not 0 <= self.margin < float("inf"):
-            raise ValueError(
-                f"hypothesis {self.name}: margin must be a number of at least 0, got "
-                f"{self.margin!r}"
-            )
-        if self.expect == "within" and not self.margin:
-            raise ValueError(f"hypothesis {self.name}: within needs a margin above 0")
 
 
 @dataclass(frozen=True)
@@ -118,39 +90,59 @@ def parse_hypotheses(text: str, suite: Suite) -> list[Hypothesis]:
 
 def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
     known = ("says", "task", "rules", "number", "of", "expect", "margin")
+    what = f"hypothesis {name}"
     if not isinstance(content, dict):
-        raise ValueError(f"hypothesis {name} must be a mapping, got {content!r}")
+        raise ValueError(f"{what} must be a mapping, got {content!r}")
     for key in content:
         if key not in known:
-            raise ValueError(f"hypothesis {name}: unknown key {key!r}; known: {', '.join(known)}")
+            raise ValueError(f"{what}: unknown key {key!r}; known: {', '.join(known)}")
     for key in known[:3]:
         if not content.get(key):
-            raise ValueError(f"hypothesis {name} lacks {key}")
-    fields = dict(content)
-    task = fields.pop("task")
-    tasks = task if isinstance(task, list) else [task]
-    fields["tasks"] = tuple(names(f"hypothesis {name}: task", tasks))
-    fields["rules"] = tuple(names(f"hypothesis {name}: rules", fields["rules"]))
-    found = Hypothesis(name, **fields)
-    for kind, named, there in (
-        ("task", found.tasks, suite.tasks),
-        ("rule", found.rules, list(suite.rules)),
-    ):
+            raise ValueError(f"{what} lacks {key}")
+    said = {"number": "accuracy", "of": "end", "expect": "above", "margin": 0.0, **content}
+    for key, choices in (("number", MEASURED), ("of", OF), ("expect", EXPECT)):
+        if said[key] not in choices:
+            raise ValueError(
+                f"{what}: {key} must be one of {', '.join(choices)}, got {said[key]!r}"
+            )
+    margin = number(f"{what}: margin", said["margin"])
+    if margin < 0 or (said["expect"] == "within" and not margin):
+        raise ValueError(
+            f"{what}: margin must be at least 0, and above it for within, got {margin}"
+        )
+    task = said["task"]
+    tasks = names(f"{what}: task", task if isinstance(task, list) else [task])
+    rules = names(f"{what}: rules", said["rules"])
+    if len(rules) != 2:
+        raise ValueError(f"{what}: rules must be two, the first minus the second, got {rules}")
+    if not 1 <= len(tasks) <= 2:
+        raise ValueError(
+            f"{what}: task must be one, or two of which the second is taken away, got {tasks}"
+        )
+    for kind, named, there in (("task", tasks, suite.tasks), ("rule", rules, list(suite.rules))):
         if missing := [one for one in named if one not in there]:
             raise ValueError(
-                f"hypothesis {name}: the suite has no {kind} {missing[0]!r}; it has "
-                f"{', '.join(there)}"
+                f"{what}: the suite has no {kind} {missing[0]!r}; it has {', '.join(there)}"
             )
-    for rule in found.rules:
+    for rule in rules:
         if len(suite.learning_rates[rule]) > 1:
             raise ValueError(
-                f"hypothesis {name}: {rule} has several learning rates in the suite, "
+                f"{what}: {rule} has several learning rates in the suite, "
                 f"{suite.learning_rates[rule]}, and the best of them would be chosen by what is "
                 "judged: choose one on other seeds"
             )
-    if "twin_accuracy" == found.number and not suite.protocol.twins:
-        raise ValueError(f"hypothesis {name}: twin_accuracy is not measured with twins: 0")
-    return found
+    if said["number"] == "twin_accuracy" and not suite.protocol.twins:
+        raise ValueError(f"{what}: twin_accuracy is not measured with twins: 0")
+    return Hypothesis(
+        name=name,
+        says=str(said["says"]),
+        tasks=tuple(tasks),
+        rules=(rules[0], rules[1]),
+        number=said["number"],
+        of=said["of"],
+        expect=said["expect"],
+        margin=margin,
+    )
 
 
 def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
@@ -184,9 +176,10 @@ def _said(hypothesis: Hypothesis, low: float | None, high: float | None) -> str:
     return "held" if held else "refuted" if refuted else "undecided"
 
 
-def judge_all(registration: Mapping[str, Any], results: ResultSet) -> list[Verdict]:
-    """Of every hypothesis of a pre-registration, as `register` keeps it; none without one."""
-    text = registration.get("text")
-    if text is None:
+def judge_all(results: ResultSet) -> list[Verdict]:
+    """Of every hypothesis that was registered with this very suite before its first cell."""
+    registration = results.about["registration"]
+    text = registration["text"]
+    if text is None or registration["suite_sha256"] != results.suite.sha256:
         return []
     return [judge(found, results) for found in parse_hypotheses(text, results.suite)]

@@ -8,17 +8,20 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import tasks
 from ..report.drawing import Drawing, save_drawings
-from ..report.formats import clean, percent, plain, signed
+from ..report.formats import MINUS, clean, percent, plain, signed
 from ..report.tables import Table, write_tables
 from ..right_and_wrong import FEWEST
 from .figures import AXES, curves, differences, dose
 from .hypotheses import Hypothesis, Verdict, judge_all
+from .measure import MEASURED
 from .registration import status
 from .results import ResultSet
 from .statistics import holm
 from .summary import Standing, standings
 
 HERE = Path(__file__).parent
+# shares, whose differences are told in points; the others have units of their own
+IN_POINTS = [n for n in MEASURED if not n.startswith(("dependency", "tokens", "passes", "seconds"))]
 STYLE = HERE.parent / "report" / "style.css"
 
 
@@ -34,7 +37,7 @@ def write_page(results: ResultSet, folder: Path) -> Path:
     sections = [_section(results, task, found) for task in results.suite.tasks]
     headline = dose(visual_shares(results.suite.tasks), found)
     failures = [cell for cell in results.cells if "failure" in cell]
-    verdicts = judge_all(results.about["registration"], results)
+    verdicts = judge_all(results)
     content = {
         "about": results.about,
         "registration": status(results.about["registration"], results.suite),
@@ -69,11 +72,14 @@ def write_page(results: ResultSet, folder: Path) -> Path:
 
 
 def visual_shares(names: Sequence[str]) -> dict[str, float]:
-    """Of tasks with a set length, the share of the words of the thinking that matter."""
+    """Of the variants of `digits-sum` with free filler, the share of the words that matter.
+
+    Only they differ in nothing but that share.
+    """
     shares = {}
     for name in names:
-        row = tasks.load(name).rows(1)[0]
-        if row["images"] and "length" in row:
+        if name.startswith("digits-sum-") and name.endswith("-free"):
+            row = tasks.load(name).rows(1)[0]
             shares[name] = (len(row["reads"]) + 1) / row["length"]
     return shares
 
@@ -110,7 +116,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
             verdict.hypothesis.says,
             _expected(verdict.hypothesis),
             verdict.seeds,
-            "" if verdict.mean is None else _points(verdict.mean, verdict.low, verdict.high),
+            _found(verdict),
             "" if verdict.p is None else plain(corrected[verdict.hypothesis.name], 2),
             verdict.said,
         )
@@ -119,11 +125,21 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
     return Table("hypotheses", header, rows)
 
 
+def _found(verdict: Verdict) -> str:
+    if verdict.mean is None:
+        return ""
+    if verdict.hypothesis.number in IN_POINTS:
+        return _points(verdict.mean, verdict.low, verdict.high)
+    ends = "" if verdict.low is None else f" ({verdict.low:+.3g} to {verdict.high:+.3g})"
+    return f"{verdict.mean:+.3g}{ends}".replace("-", MINUS)
+
+
 def _expected(hypothesis: Hypothesis) -> str:
     of = "change of " if hypothesis.of == "change" else ""
     first, second = hypothesis.rules
     place = " more than on ".join(hypothesis.tasks)
-    margin = f"{100 * hypothesis.margin:.3g} points"
+    scale, unit = (100, " points") if hypothesis.number in IN_POINTS else (1, "")
+    margin = f"{scale * hypothesis.margin:.3g}{unit}"
     how = {
         "above": f"above it by more than {margin}" if hypothesis.margin else "above it",
         "below": f"below it by more than {margin}" if hypothesis.margin else "below it",
@@ -211,7 +227,8 @@ def _markdown(content: Mapping[str, Any]) -> str:
     lines = [
         f"# {suite.name}: credit rules compared",
         "",
-        f"{content['registration']['status']}. `{about['command']}`, {about['machine']}, "
+        f"{content['registration']['status']}. {content['registration']['said']} "
+        f"`{about['command']}`, {about['machine']}, "
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         "",
     ]

@@ -23,28 +23,43 @@ def register(
         earlier: what was registered when cells that this suite goes on from were begun.
 
     Raises:
-        ValueError: `document` is not the one that was there when the first cell was run.
+        ValueError: `document` is not the one that was there when the first cell was run, or cells
+            in `folder` were begun with another one, or none, than those of `earlier`.
     """
     path = folder / FILE
-    if path.exists() or earlier:
-        begun = dict(earlier) if earlier else json.loads(path.read_text(encoding="utf-8"))
-        found = document and _sha256(document)
-        if found and found != begun["document_sha256"]:
+    begun = dict(earlier) if earlier else None
+    if path.exists():
+        here = json.loads(path.read_text(encoding="utf-8"))
+        if begun and begun["document_sha256"] != here["document_sha256"]:
             raise ValueError(
-                f"{document} has changed since the first cell was run, on {begun['time']}: put the "
-                "old text back, or choose another --output-dir and begin anew"
+                f"cells in {folder} were begun with {here['document'] or 'no hypotheses'}, those "
+                f"of the result set with {begun['document'] or 'none'}: choose another --output-dir"
             )
-        return begun
-    begun = {
+        begun = here
+    elif begun is None and any(folder.rglob("result.json")):
+        begun = _registration(suite, None)  # whatever it was, it was not before them
+    if begun is None:
+        begun = _registration(suite, document)
+    found = document and _sha256(document)
+    if found and found != begun["document_sha256"]:
+        raise ValueError(
+            f"{document} is not what was registered before the first cell was run, which was "
+            f"{begun['document'] or 'nothing'}: put the old text back, or choose another "
+            "--output-dir and begin anew"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(path, begun)
+    return begun
+
+
+def _registration(suite: Suite, document: Path | None) -> dict[str, Any]:
+    return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "suite_sha256": suite.sha256,
         "document": document and document.name,
         "document_sha256": document and _sha256(document),
         "text": document and document.read_text(encoding="utf-8"),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(path, begun)
-    return begun
 
 
 def status(begun: Mapping[str, Any], suite: Suite) -> dict[str, str]:

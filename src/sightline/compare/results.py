@@ -3,8 +3,7 @@
 import json
 import os
 import platform
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 from ..records import read_lines
 from .cell import Cell
+from .code import differing
+from .code import versions as current_versions
 from .runner import is_finished
 from .suite import Suite, parse_suite
 
@@ -65,13 +66,23 @@ class ResultSet:
         return {seed: ends[seed] - starts[seed] for seed in ends if seed in starts}
 
     def best_rate(self, task: str, rule: str) -> float:
-        """The learning rate with the best mean accuracy over seeds; of equals the smallest."""
-        rates = self.suite.learning_rates[rule]
-        means = {}
-        for rate in rates:
-            values = self.outcome(task, rule, rate, "accuracy")
-            means[rate] = sum(values.values()) / len(values) if values else -1.0
-        return max(sorted(rates), key=lambda rate: means[rate])
+        """The learning rate with the best mean accuracy; of equals the smallest.
+
+        Over the seeds that all rates were run on which were run at all.
+        """
+        outcomes = {
+            rate: self.outcome(task, rule, rate, "accuracy")
+            for rate in sorted(self.suite.learning_rates[rule])
+        }
+        run = {rate: found for rate, found in outcomes.items() if found}
+        if not run:
+            return min(outcomes)
+        shared = set.intersection(*(set(found) for found in run.values()))
+        means = {
+            rate: sum(found[seed] for seed in shared) / max(len(shared), 1)
+            for rate, found in run.items()
+        }
+        return max(means, key=lambda rate: means[rate])
 
 
 def collect(
@@ -81,6 +92,9 @@ def collect(
     earlier: ResultSet | None = None,
 ) -> ResultSet:
     """What the finished and the failed cells of `suite` in `folder` gave.
+
+    A seed of a task of which a cell is still to be run is left out: rules would be compared on
+    seeds that happened to come first. Nothing is lost, it stays in its run folders.
 
     Args:
         earlier: a result set that the suite went on from; its cells stand for those that `folder`
@@ -111,8 +125,14 @@ def collect(
             cells.append(kept[cell])
         elif (path / "failure.json").exists():
             cells.append(line | {"failure": _read(path / "failure.json")["reason"]})
+    whole = whole_seeds(suite, {cell_of(line) for line in cells})
+    cells = [line for line in cells if (line["task"], line["seed"]) in whole]
     if not any("points" in line for line in cells):
-        raise ValueError(f"no cell of suite {suite.name} is finished in {folder}")
+        failed = f"; {len(whole)} failed, see {folder / 'failures.jsonl'}" if whole else ""
+        raise ValueError(
+            f"suite {suite.name} has no seed of a task of which all cells are finished in "
+            f"{folder}{failed}"
+        )
     _check_versions(versions)
     _check_starts(cells)
     if len(versions) > bool(earlier):  # of cells that were run here
@@ -138,6 +158,11 @@ def reusable(suite: Suite, earlier: ResultSet) -> ResultSet:
     Raises:
         ValueError: `earlier` was run by another protocol, or a rule of that name was another.
     """
+    if any("points" in line and "start_sha256" not in line for line in earlier.cells):
+        raise ValueError(
+            "this result set does not say which weights its cells began with, so nothing can be "
+            "paired with them: it can be drawn again, not gone on from"
+        )
     theirs = earlier.suite
     if theirs.protocol != suite.protocol:
         raise ValueError(
@@ -150,10 +175,18 @@ def reusable(suite: Suite, earlier: ResultSet) -> ResultSet:
                 f"rule {rule!r} is not the same: {theirs.rules[rule]} there, {suite.rules[rule]} "
                 f"in suite {suite.name}; give it another name"
             )
-    there = {cell_of(line) for line in earlier.cells if "points" in line}
-    begun = {(cell.task, cell.seed) for cell in suite.cells() if cell not in there}
-    wanted = {cell for cell in suite.cells() if (cell.task, cell.seed) not in begun}
+    if earlier.about["versions"] != (now := current_versions()):
+        differ = differing(earlier.about["versions"], now)
+        raise ValueError(f"cells of other versions cannot be gone on from: {differ}")
+    whole = whole_seeds(suite, {cell_of(line) for line in earlier.cells if "points" in line})
+    wanted = {cell for cell in suite.cells() if (cell.task, cell.seed) in whole}
     return ResultSet(earlier.about, [c for c in earlier.cells if cell_of(c) in wanted])
+
+
+def whole_seeds(suite: Suite, there: Collection[Cell]) -> set[tuple[str, int]]:
+    """The tasks and seeds of which all cells of `suite` are `there`."""
+    lacking = {(cell.task, cell.seed) for cell in suite.cells() if cell not in there}
+    return {(cell.task, cell.seed) for cell in suite.cells()} - lacking
 
 
 def cell_of(line: Mapping[str, Any]) -> Cell:
@@ -200,21 +233,14 @@ def read_results(path: Path) -> ResultSet:
 
 
 def _check_versions(versions: Mapping[str, Mapping[str, str]]) -> None:
-    by_kind: dict[str, list[str]] = defaultdict(list)
-    for name, found in versions.items():
-        by_kind[json.dumps(found, sort_keys=True)].append(name)
-    if len(by_kind) > 1:
-        (one, of_one), (other, of_other) = list(by_kind.items())[:2]
-        differing = {
-            key: (value, json.loads(other).get(key))
-            for key, value in json.loads(one).items()
-            if json.loads(other).get(key) != value
-        }
-        raise ValueError(
-            f"cells of one result set must come from the same versions, got {differing} in "
-            f"{of_one[0]} and {of_other[0]}: remove the folders of the {len(of_other)} others and "
-            "run the suite again"
-        )
+    first, *others = versions
+    for name in others:
+        if versions[name] != versions[first]:
+            raise ValueError(
+                "cells of one result set must come from the same versions, got "
+                f"{differing(versions[name], versions[first])} in {name} and {first}: remove the "
+                "folders of the one or the other and run the suite again"
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:

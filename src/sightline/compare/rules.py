@@ -5,7 +5,7 @@ is handed to them as further scores (`TOLD`), so that each is an `Algorithm` lik
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -225,7 +225,7 @@ RULES: dict[str, Algorithm] = {
 }
 
 
-def find_rule(name: str, settings: Mapping[str, Any] | None = None) -> Algorithm:
+def find_rule(name: str, settings: Any = None) -> Algorithm:
     """A rule by its name, or of a suite's own: a rule or algorithm with other settings.
 
     Args:
@@ -238,17 +238,40 @@ def find_rule(name: str, settings: Mapping[str, Any] | None = None) -> Algorithm
                 f"{name}: {{of: pgpo, boost: 1.0}}"
             )
         return RULES[name]
-    fields = dict(settings)
-    base = fields.pop("of", None)
-    if base not in RULES and base not in ALGORITHMS:
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"rule {name!r} must be made of another, {name}: {{of: pgpo, boost: 1.0}}, got "
+            f"{settings!r}"
+        )
+    changed = dict(settings)
+    base = changed.pop("of", None)
+    if not isinstance(base, str) or base not in {*RULES, *ALGORITHMS}:
         raise ValueError(
             f"rule {name!r} must say what it is made `of`, one of {', '.join(RULES)}, got {base!r}"
         )
     rule = RULES[base] if base in RULES else algorithm_class(base)()
-    unknown = sorted(fields.keys() - asdict(rule).keys())
-    if unknown:
-        raise ValueError(
-            f"rule {name!r}: {base} has no setting {unknown[0]!r}; it has "
-            f"{', '.join(asdict(rule)) or 'none'}"
-        )
-    return replace(rule, **fields)
+    simple = {item.name: getattr(rule, item.name) for item in fields(rule)}
+    simple = {n: v for n, v in simple.items() if not isinstance(v, Algorithm | View)}
+    for field_name, value in changed.items():
+        if field_name not in simple:
+            raise ValueError(
+                f"rule {name!r}: {base} has no setting {field_name!r}; it has "
+                f"{', '.join(simple) or 'none'}"
+            )
+        changed[field_name] = _like(f"rule {name!r}: {field_name}", simple[field_name], value)
+    try:
+        return replace(rule, **changed)
+    except TypeError as error:  # None where a number is compared
+        raise ValueError(f"rule {name!r}: {error}") from error
+
+
+def _like(what: str, default: Any, value: Any) -> Any:
+    """`value`, if it is of the kind of `default`; 1e-3 too, which YAML takes for text."""
+    if type(default) is float and isinstance(value, str | int) and not isinstance(value, bool):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if value is not None and default is not None and type(value) is not type(default):
+        raise ValueError(f"{what} must be a {type(default).__name__}, got {value!r}")
+    return value

@@ -26,6 +26,7 @@ from ..process import use_threads
 from ..records import append_lines, write_json
 from ..warm_start import load_warm_model, warm_start_path
 from .cell import Cell, run_cell
+from .code import differing, versions
 from .suite import Suite, parse_suite
 
 POLL = 0.5  # seconds
@@ -101,18 +102,24 @@ def is_finished(folder: Path) -> bool:
 
 
 def check_finished(suite: Suite, folder: Path) -> None:
-    """Raise where a finished cell of this name was run by another protocol or rule."""
+    """Raise where a finished cell of this name was run by another protocol, rule or version."""
+    now = versions()
     for cell in suite.cells():
         path = folder / cell.name
         if not is_finished(path):
             continue
         about = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        wanted = json.loads(json.dumps([asdict(suite.protocol), asdict(suite.rules[cell.rule])]))
-        rule = {name: value for name, value in about["algorithm"].items() if name != "name"}
-        if [about["protocol"], rule] != wanted:
+        there = [about["protocol"], about["rule"]]
+        wanted = [asdict(suite.protocol), repr(suite.rules[cell.rule])]
+        if there != wanted:
             raise ValueError(
-                f"{path} was run with another protocol or rule, {about['protocol']} and {rule}, "
+                f"{path} was run with another protocol or rule, {there[0]} and {there[1]}, "
                 f"and the suite says {wanted[0]} and {wanted[1]}: choose another --output-dir"
+            )
+        if about["versions"] != now:
+            raise ValueError(
+                f"{path} was run by other versions, {differing(about['versions'], now)}: "
+                "remove it to run it again, or choose another --output-dir"
             )
 
 

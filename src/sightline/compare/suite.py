@@ -1,17 +1,17 @@
 """What is compared: tasks, rules, learning rates and seeds, from a YAML file."""
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .. import tasks
 from ..algorithms import Algorithm
 from .cell import Cell, Protocol
 from .rules import find_rule
+from .yaml_text import names, number, read_yaml
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -77,79 +77,100 @@ def parse_suite(name: str, text: str) -> Suite:
     Raises:
         ValueError: something is missing, unknown or of the wrong kind; by name.
     """
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"suite {name} is not YAML: {error}") from error
+    what = f"suite {name}"
+    content = read_yaml(what, text)
     if not isinstance(content, dict):
-        raise ValueError(f"suite {name} must be a YAML mapping, got {content!r}")
+        raise ValueError(f"{what} must be a YAML mapping, got {content!r}")
     known = ("tasks", "rules", "learning_rates", "seeds", "protocol", "reference", "oracle")
     for key in content:
         if key not in known:
-            raise ValueError(f"suite {name}: unknown key {key!r}; known: {', '.join(known)}")
+            raise ValueError(f"{what}: unknown key {key!r}; known: {', '.join(known)}")
     for key in known[:4]:
         if not content.get(key):
-            raise ValueError(f"suite {name} lacks {key}")
-    for task in content["tasks"]:
-        tasks.load(task)  # raises
-    rules = _rules(content["rules"])
+            raise ValueError(f"{what} lacks {key}")
+    for task in names(f"{what}: tasks", content["tasks"]):
+        if not hasattr(tasks.load(task), "twin"):  # load raises
+            raise ValueError(f"{what}: task {task!r} has no twins and cannot be compared on")
+    rules = _rules(what, content["rules"])
     reference, oracle = content.get("reference", "uniform"), content.get("oracle")
     for role, rule in (("reference", reference), ("oracle", oracle)):
-        if rule is not None and rule not in rules:
-            raise ValueError(f"suite {name}: its {role} {rule!r} is not among its rules")
+        if rule not in list(rules) and not (role == "oracle" and rule is None):
+            raise ValueError(f"{what}: its {role} {rule!r} is not among its rules")
     return Suite(
         name=name,
         text=text,
-        tasks=list(content["tasks"]),
+        tasks=content["tasks"],
         rules=rules,
-        learning_rates=_rates(name, content["learning_rates"], rules),
-        seeds=_seeds(name, content["seeds"]),
-        protocol=_protocol(name, content.get("protocol") or {}),
+        learning_rates=_rates(what, content["learning_rates"], rules),
+        seeds=_seeds(what, content["seeds"]),
+        protocol=_protocol(what, content.get("protocol") or {}),
         reference=reference,
         oracle=oracle,
     )
 
 
-def _rules(content: Any) -> dict[str, Algorithm]:
+def _rules(what: str, content: Any) -> dict[str, Algorithm]:
     if isinstance(content, dict):
-        return {name: find_rule(name, settings) for name, settings in content.items()}
-    rules: dict[str, Algorithm] = {}
-    for entry in content:  # a name, or a mapping of one
-        pairs = entry.items() if isinstance(entry, dict) else [(entry, None)]
-        rules |= {name: find_rule(name, settings) for name, settings in pairs}
-    return rules
+        pairs = list(content.items())
+    elif isinstance(content, list):  # of names, and of mappings of one
+        pairs = [
+            pair
+            for entry in content
+            for pair in (entry.items() if isinstance(entry, dict) else [(entry, None)])
+        ]
+    else:
+        raise ValueError(f"{what}: rules must be a list or a mapping of names, got {content!r}")
+    for name in names(f"{what}: rules", [name for name, _ in pairs]):
+        if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+            raise ValueError(
+                f"{what}: a rule is the name of a folder, of letters, digits and _ . + -, got "
+                f"{name!r}"
+            )
+    return {name: find_rule(name, settings) for name, settings in pairs}
 
 
-def _rates(name: str, content: Any, rules: Mapping[str, Algorithm]) -> dict[str, list[float]]:
+def _rates(what: str, content: Any, rules: Mapping[str, Algorithm]) -> dict[str, list[float]]:
     per_rule = content if isinstance(content, dict) else {"default": content}
-    unknown = sorted(per_rule.keys() - rules.keys() - {"default"})
+    unknown = [rule for rule in per_rule if rule not in (*rules, "default")]
     if unknown:
-        raise ValueError(f"suite {name}: learning_rates of {unknown[0]!r}, which is no rule of it")
-    rates = {}
+        raise ValueError(f"{what}: learning_rates of {unknown[0]!r}, which is no rule of it")
+    rates: dict[str, list[float]] = {}
     for rule in rules:
         found = per_rule.get(rule, per_rule.get("default"))
         if found is None:
-            raise ValueError(f"suite {name}: no learning rate for {rule!r}, and no default")
-        try:  # YAML takes 1e-4 for a string
-            rates[rule] = [float(rate) for rate in (found if isinstance(found, list) else [found])]
-        except ValueError as error:
-            raise ValueError(f"suite {name}: learning rates of {rule!r}: {error}") from error
-        if not rates[rule] or min(rates[rule]) <= 0:
-            raise ValueError(f"suite {name}: learning rates must be above 0, got {found!r}")
+            raise ValueError(f"{what}: no learning rate for {rule!r}, and no default")
+        several = found if isinstance(found, list) else [found]
+        rates[rule] = [number(f"{what}: a learning rate of {rule!r}", rate) for rate in several]
+        if not rates[rule] or min(rates[rule]) <= 0 or len(set(rates[rule])) < len(rates[rule]):
+            raise ValueError(f"{what}: learning rates must differ and be above 0, got {found!r}")
     return rates
 
 
-def _seeds(name: str, content: Any) -> list[int]:
-    if isinstance(content, dict):
-        content = range(content["first"], content["first"] + content["count"])
-    seeds = list(content)
-    if len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) for seed in seeds):
-        raise ValueError(f"suite {name}: seeds must be different whole numbers, got {seeds}")
+def _seeds(what: str, content: Any) -> list[int]:
+    seeds = content
+    if isinstance(content, dict) and content.keys() == {"first", "count"}:
+        if all(type(value) is int for value in content.values()):
+            seeds = list(range(content["first"], content["first"] + content["count"]))
+    if (
+        not isinstance(seeds, list)
+        or not seeds
+        or any(type(seed) is not int or seed < 0 for seed in seeds)
+        or len(set(seeds)) < len(seeds)
+    ):
+        raise ValueError(
+            f"{what}: seeds must be different whole numbers, at least 0, or "
+            f"{{first: 100, count: 10}}, got {content!r}"
+        )
     return seeds
 
 
-def _protocol(name: str, content: Mapping[str, Any]) -> Protocol:
-    names = [item.name for item in fields(Protocol)]
-    if unknown := sorted(content.keys() - set(names)):
-        raise ValueError(f"suite {name}: protocol has no {unknown[0]!r}; known: {', '.join(names)}")
-    return Protocol(**content)
+def _protocol(what: str, content: Any) -> Protocol:
+    known = [item.name for item in fields(Protocol)]
+    if not isinstance(content, dict):
+        raise ValueError(f"{what}: protocol must be a mapping, got {content!r}")
+    if unknown := [name for name in content if name not in known]:
+        raise ValueError(f"{what}: protocol has no {unknown[0]!r}; known: {', '.join(known)}")
+    settings = dict(content)
+    if settings.get("update_norm") is not None:
+        settings["update_norm"] = number(f"{what}: update_norm", settings["update_norm"])
+    return Protocol(**settings)
