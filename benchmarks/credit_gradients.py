@@ -15,11 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from sightline import tasks
+from sightline.compare.code import versions
 from sightline.compare.gradients import measure_gradients
 from sightline.compare.measure import longest_response
 from sightline.compare.rules import RULES
 from sightline.process import quiet_libraries, use_threads
-from sightline.records import environment
 from sightline.warm_start import load_warm_model
 
 RESULTS = Path(__file__).parent / "results" / "testbed" / "gradients.json"
@@ -54,13 +54,13 @@ def main() -> None:
         progress=lambda done: print(f"batch {done} of {args.batches}", flush=True),
     )
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
-    kept |= {
-        "command": "python benchmarks/credit_gradients.py --task TASK --seed SEED",
+    kept["command"] = "python benchmarks/credit_gradients.py --task TASK --seed SEED"
+    kept["runs"][f"{args.task} seed {args.seed}"] = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
-        "versions": environment(),
+        "versions": versions(),
+        "batches": args.batches,
+        "rules": {name: asdict(statistics) for name, statistics in found.items()},
     }
-    rules = {name: asdict(statistics) for name, statistics in found.items()}
-    kept["runs"][f"{args.task} seed {args.seed}"] = rules
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
     print("| rule | norm of mean | deviation | signal to noise | cosine with uniform |")

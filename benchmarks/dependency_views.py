@@ -14,13 +14,13 @@ import platform
 from pathlib import Path
 
 from sightline import tasks
+from sightline.compare.code import versions
 from sightline.compare.measure import found_by, longest_response
 from sightline.compare.trainer import labels_of
 from sightline.draws import Draws
 from sightline.encoding import encode
 from sightline.evaluate import sampled_responses
 from sightline.process import quiet_libraries, use_threads
-from sightline.records import environment
 from sightline.scoring import score_views
 from sightline.views import AddNoise, Blind, Gray, MaskPatches, OtherImage, SameImage
 from sightline.warm_start import load_warm_model
@@ -72,12 +72,13 @@ def main() -> None:
     found = {name: found_by(scored.views[name], labels, responses.mask) for name in VIEWS}
     assert scored.views["same"].kl is not None and not scored.views["same"].kl.any()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
-    kept |= {
-        "command": "python benchmarks/dependency_views.py --task TASK --seed SEED",
+    kept["command"] = "python benchmarks/dependency_views.py --task TASK --seed SEED"
+    kept["runs"][f"{args.task} seed {args.seed}"] = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
-        "versions": environment(),
+        "versions": versions(),
+        "responses": args.responses,
+        "views": found,
     }
-    kept["runs"][f"{args.task} seed {args.seed}"] = {"responses": args.responses, "views": found}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
     print(table(found))

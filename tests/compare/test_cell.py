@@ -1,6 +1,7 @@
 """A cell is an ordinary run, measured on the way; what it measures, by hand."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,8 +79,28 @@ def test_cells_of_a_seed_are_paired(cells):
     # the same questions and random numbers: in its first step it samples the same responses
     assert one[1]["tokens"] == other[1]["tokens"]
     # 4 responses a step; that with a view scores each twice besides
+    texts = [
+        [
+            line["response"]
+            for line in read_lines(cells / rule / "tokens.jsonl")
+            if line["step"] == 1
+        ]
+        for rule in ("uniform", "entropy-40")
+    ]
+    assert texts[0] == texts[1] and texts[0]
     assert [point["passes"] for point in one] == [0, 4, 8]
     assert other[1]["passes"] == 12
+
+
+def test_measuring_changes_nothing_of_the_training(cells, tmp_path, monkeypatch):
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(cells / "cache"))
+    seldom = replace(PROTOCOL, measure_every=2)
+    run_cell(Cell(TASK, "uniform", 1e-4, 3), RULES["uniform"], seldom, tmp_path)
+    often, rarely = (read_lines(path / "metrics.jsonl") for path in (cells / "uniform", tmp_path))
+    assert len(often) == 3 and len(rarely) == 2  # and one at the end
+    for name in ("entropy", "grad_norm", "completions/mean_length"):
+        mean = (often[0][name] + often[1][name]) / 2
+        assert rarely[0][name] == pytest.approx(mean, rel=1e-6)
 
 
 def test_what_the_updates_were_like_is_kept(cells):
@@ -88,8 +109,9 @@ def test_what_the_updates_were_like_is_kept(cells):
     mean = sum(line["completions/mean_length"] for line in lines) / len(lines)
     assert uniform["completions/mean_length"] == pytest.approx(mean)
     assert "weights/largest" not in uniform and entropy["weights/largest"] == 1
-    # lines of the end, without a step, do not count
+    # neither a skipped step nor a line of the end, without a step, counts
     metrics = [{"reward": 0, "grad_norm": 1.0}, {"reward": 0, "grad_norm": 2.0}, {"grad_norm": 9}]
+    metrics.append({"reward": 0, "grad_norm": None})
     assert means_of(metrics) == {"grad_norm": 1.5}
 
 

@@ -47,6 +47,12 @@ def test_every_suite_of_the_package_is_whole(path):
     assert list(find_suite(path.stem).cells())
 
 
+def test_the_page_shows_the_quick_suite():
+    page = Path(__file__).parents[2] / "docs" / "compare.md"
+    lines = (SUITES / "quick.yaml").read_text().splitlines()
+    assert "```yaml\n" + "\n".join(lines[1:]) + "\n```" in page.read_text()
+
+
 def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
     folder = Path(__file__).parents[2] / "benchmarks" / "testbed"
     for path in folder.glob("*.yaml"):

@@ -11,8 +11,8 @@ No paper's. Where it comes from and what it did: docs/evidence.md. What it chang
 * No min-max and no gate: dependency counts by itself, above a noise floor in nats, so that a
   response that hardly used its image keeps plain credit instead of having its noise stretched.
 * A bound on concentration: however few tokens depend on the image, ``effective_share`` of a
-  response's tokens still count, in the sense of ``(sum w)^2 / sum w^2``; and no weight is 0, which
-  keeps hold of the words around.
+  response's tokens still count, in the sense of ``(sum w)^2 / sum w^2``, and the words around keep
+  some of the credit.
 """
 
 from collections.abc import Mapping

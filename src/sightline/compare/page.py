@@ -47,6 +47,7 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         "sections": sections,
         "failures": failures,
         "missing": len(list(results.suite.cells())) - len(results.cells),
+        "starts": results.suite.protocol.warm_starts,
         "few": sorted({s.rule for s in found if len(s.seeds) < FEWEST}),
         "fewest": FEWEST,
     }
@@ -232,6 +233,8 @@ def _markdown(content: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items()),
         "",
     ]
+    if content["starts"]:
+        lines += [f"Sets of starting weights that the seeds share: {content['starts']}.", ""]
     lines += [f"Failed: {len(content['failures'])} cells; not run: {content['missing']}.", ""]
     if content["hypotheses"].rows:
         lines += ["## What was expected, and what came out", "", *_table(content["hypotheses"]), ""]

@@ -101,7 +101,7 @@ def _minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int,
 
 def _means(numbers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
     means: dict[str, float | None] = {}
-    for name in numbers[0] if numbers else ():
+    for name in dict.fromkeys(name for found in numbers for name in found):
         known = [found[name] for found in numbers if found.get(name) is not None]
         means[name] = float(np.mean(known)) if known else None
     return means
