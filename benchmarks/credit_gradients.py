@@ -63,11 +63,22 @@ def main() -> None:
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-    print("| rule | norm of mean | deviation | signal to noise | cosine with uniform |")
-    print("|---|---|---|---|---|")
+    print(table({name: asdict(statistics) for name, statistics in found.items()}))
+
+
+def table(found: dict) -> str:
+    """In Markdown; a row per rule."""
+    lines = [
+        "| rule | norm of the mean | deviation | signal to noise | cosine with uniform |",
+        "|---|---|---|---|---|",
+    ]
     for name, s in found.items():
-        cosine = "n/a" if s.cosine is None else f"{s.cosine:.3f}"
-        print(f"| {name} | {s.norm:.3g} | {s.deviation:.3g} | {s.signal_to_noise:.3g} | {cosine} |")
+        cosine = "n/a" if s["cosine"] is None else f"{s['cosine']:.3f}"
+        lines.append(
+            f"| {name} | {s['norm']:.3g} | {s['deviation']:.3g} | {s['signal_to_noise']:.3g} | "
+            f"{cosine} |"
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,56 @@
+"""The tables and figures of docs/evidence.md, from the result sets that are committed.
+
+    python benchmarks/evidence.py
+
+Fills in what stands between `<!-- NAME -->` and `<!-- end -->` in the page: of a result set
+`NAME.jsonl` its tables, of `views` and `gradients` theirs. Figures go to `docs/evidence/`.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from credit_gradients import table as gradients_table
+from dependency_views import table as views_table
+
+from sightline.compare.page import write_page
+from sightline.compare.results import read_results
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results" / "testbed"
+PAGE = ROOT / "docs" / "evidence.md"
+FIGURES = ("dose.svg", "differences-digits-sum-48-free.svg")  # of the set `sparsity`
+
+
+def main() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    for name in re.findall(r"<!-- (?!end)(\S+) -->", text):
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+        text = re.sub(pattern, lambda m, n=name: m[1] + tables(n) + "\n" + m[2], text, flags=re.S)
+    PAGE.write_text(text, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        write_page(read_results(RESULTS / "sparsity.jsonl"), Path(folder))
+        for name in FIGURES:
+            shutil.copy(Path(folder) / "figures" / name, ROOT / "docs" / "evidence" / name)
+
+
+def tables(name: str) -> str:
+    """In Markdown, with the headings they need."""
+    if name in ("views", "gradients"):
+        runs = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["runs"]
+        table = views_table if name == "views" else gradients_table
+        return "\n\n".join(
+            f"{run}:\n\n{table(found['views' if name == 'views' else 'rules'])}"
+            for run, found in runs.items()
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        write_page(read_results(RESULTS / f"{name}.jsonl"), Path(folder))
+        lines = (Path(folder) / "report.md").read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith(("# ", "!["))]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept).replace("\n## ", "\n### ")).strip("\n")
+
+
+if __name__ == "__main__":
+    main()
