@@ -4,19 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sightline.compare import page
-from sightline.compare import results as results_module
+from sightline.compare import collecting, page
+from sightline.compare.collecting import collect, reusable
 from sightline.compare.command import run
 from sightline.compare.flags import add_compare
 from sightline.compare.page import write_page
 from sightline.compare.registration import register, status
-from sightline.compare.results import (
-    ResultSet,
-    collect,
-    read_results,
-    reusable,
-    write_results,
-)
+from sightline.compare.results import ResultSet, read_results, write_results
 from sightline.compare.suite import parse_suite
 from sightline.compare.summary import standings
 from sightline.records import write_json
@@ -60,7 +54,7 @@ def cell(task, rule, rate, seed):
 
 @pytest.fixture
 def results(monkeypatch):
-    monkeypatch.setattr(results_module, "current_versions", lambda: VERSIONS)
+    monkeypatch.setattr(collecting, "current_versions", lambda: VERSIONS)
     registration = {"document": None, "document_sha256": None, "text": None}
     about = {
         "name": "small", "command": "sightline compare --suite small", "machine": "2 cores",
@@ -193,7 +187,7 @@ def test_only_what_was_run_alike_is_gone_on_from(results, monkeypatch):
     with pytest.raises(ValueError, match="does not say which weights its cells began with"):
         reusable(SUITE, read_results(PUBLISHED / "first.jsonl"))
     now = VERSIONS | {"code": "c0de"}
-    monkeypatch.setattr(results_module, "current_versions", lambda: now)
+    monkeypatch.setattr(collecting, "current_versions", lambda: now)
     with pytest.raises(ValueError, match=r"cells of other versions .*: code None and not c0de"):
         reusable(SUITE, results)
 

@@ -36,11 +36,10 @@ def test_differences_are_paired_by_seed():
     found = paired_difference(first, second)
     assert found.each == pytest.approx([0.3, 0.2, 0.1])
     assert found.mean == pytest.approx(0.2) and found.p == 2 / 8
-    assert found.low is None and found.high is None  # three seeds have no interval
-    first, second = dict.fromkeys(range(5), 0.5), {i: 0.1 * i for i in range(5)}
-    found = paired_difference(first, second)
-    # differences 0.5, 0.4, 0.3, 0.2, 0.1
-    assert 0.1 < found.low < 0.25 and 0.35 < found.high < 0.5
+    # deviation 0.1, and t = 4.303 with 2 degrees of freedom: 0.2 ± 4.303 * 0.1 / sqrt(3)
+    assert (found.low, found.high) == pytest.approx((-0.0484, 0.4484), abs=1e-4)
+    found = paired_difference({1: 0.6, 2: 0.9}, {1: 0.3, 2: 0.7})
+    assert found.low is None and found.high is None  # two seeds have no interval
 
 
 def test_one_shared_seed_is_not_enough():
@@ -57,3 +56,5 @@ def test_the_share_of_the_headroom():
     assert tuple(found) == pytest.approx((0.5, 0.5, 0.5))
     assert share_of(half, {**whole, 0: -2.0}) is None  # the whole may be nothing
     assert share_of({i: half[i] for i in range(4)}, whole) is None
+    # the mean of the whole is above 0, but not that of every resample, and there the share is none
+    assert share_of(half, dict(enumerate([0.0, 0.02, 0.03, 0.02, 0.03]))) is None

@@ -2,6 +2,8 @@
 
 A *cell* is a task, a rule, a learning rate and a seed: an ordinary run folder (``cell``). A
 *suite* names the cells (``suite``), which processes of their own run and which are never run twice
-(``runner``). ``statistics`` compares rules over seeds, ``page`` shows it; ``gradients`` measures
-what a rule does to the gradient itself. ``command`` is ``sightline compare``.
+(``runner``). ``statistics`` compares rules over seeds, ``hypotheses`` judges what was written down
+before, ``page`` shows it; ``gradients`` measures what a rule does to the gradient itself.
+``collecting`` makes the result set, from which everything is drawn (``results``). ``command`` is
+``sightline compare``.
 """

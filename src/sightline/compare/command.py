@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from .collecting import collect, reusable
 from .hypotheses import parse_hypotheses
 from .page import write_page
 from .registration import register
-from .results import ResultSet, cell_of, collect, read_results, reusable, write_results
+from .results import ResultSet, cell_of, read_results, write_results
 from .runner import run_suite
 from .runs import compare_runs
 from .suite import find_suite

@@ -10,13 +10,12 @@ from .. import tasks
 from ..report.drawing import Drawing, save_drawings
 from ..report.formats import MINUS, clean, percent, plain, signed
 from ..report.tables import Table, write_tables
-from ..right_and_wrong import FEWEST
 from .figures import AXES, curves, differences, dose
 from .hypotheses import Hypothesis, Verdict, judge_all
 from .measure import MEASURED
 from .registration import status
 from .results import ResultSet
-from .statistics import holm
+from .statistics import FEWEST, holm
 from .summary import Standing, standings
 
 HERE = Path(__file__).parent

@@ -2,7 +2,8 @@
 
 The seeds are the sample, one difference per seed. Intervals of a mean are Student's: percentile
 bootstrap intervals of five to ten values cover 85 to 91 % where they say 95 (normal data, 1,500
-simulations). Of fewer than `FEWEST` seeds there is none.
+simulations). Of fewer than `FEWEST` seeds there is none, and no share of fewer than `FEWEST_DRAWN`,
+whose interval is a bootstrap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import t
 
-from ..right_and_wrong import FEWEST
+from ..right_and_wrong import FEWEST as FEWEST_DRAWN
 
+FEWEST = 3  # seeds; Student's interval of two is 25 times as wide as their difference
 MOST_EXACT = 16  # seeds; 2^16 sign patterns are counted, of more than that as many are drawn
 
 
@@ -102,12 +104,12 @@ def share_of(
     """How much of `whole` is captured by `gain`: the ratio of their means over the same seeds.
 
     None where the interval of the whole's mean touches 0, or a resampled one does: there is nothing
-    to take a share of; and on fewer than `FEWEST` seeds. Numerator and denominator are resampled
+    to take a share of; and on fewer than `FEWEST_DRAWN` seeds. Numerator and denominator are resampled
     together (percentile bootstrap).
     """
     seeds = sorted(gain.keys() & whole.keys())
     part, total = (np.array([values[seed] for seed in seeds]) for values in (gain, whole))
-    low = mean_of(total.tolist())[1] if seeds else None
+    low = mean_of(total.tolist())[1] if len(seeds) >= FEWEST_DRAWN else None
     if low is None or low <= 0:
         return None
     chosen = np.random.default_rng(0).integers(0, len(seeds), (draws, len(seeds)))
