@@ -15,7 +15,7 @@ from scipy.stats import t
 
 from ..right_and_wrong import FEWEST as FEWEST_DRAWN
 
-FEWEST = 3  # seeds; Student's interval of two is 25 times as wide as their difference
+FEWEST = 3  # seeds; Student's interval of two is 13 times as wide as they lie apart
 MOST_EXACT = 16  # seeds; 2^16 sign patterns are counted, of more than that as many are drawn
 
 
