@@ -104,8 +104,8 @@ def share_of(
     """How much of `whole` is captured by `gain`: the ratio of their means over the same seeds.
 
     None where the interval of the whole's mean touches 0, or a resampled one does: there is nothing
-    to take a share of; and on fewer than `FEWEST_DRAWN` seeds. Numerator and denominator are resampled
-    together (percentile bootstrap).
+    to take a share of; and on fewer than `FEWEST_DRAWN` seeds. Numerator and denominator are
+    resampled together (percentile bootstrap).
     """
     seeds = sorted(gain.keys() & whole.keys())
     part, total = (np.array([values[seed] for seed in seeds]) for values in (gain, whole))
