@@ -24,10 +24,11 @@ from sightline.tasks import digits
 
 
 def sample(probabilities: Tensor, num_samples: int) -> Tensor:
-    """For `torch.multinomial`: each row of a group of 4 draws its own, wherever the group is."""
-    likeliest = probabilities.topk(4).indices
-    rows = torch.arange(len(probabilities))
-    return likeliest[rows, rows % 4][:, None]
+    """For `torch.multinomial`: each row of a group of 4 draws its own, wherever the group is.
+
+    Whatever the probabilities: of two that are almost equal rounding would decide which is drawn.
+    """
+    return torch.tensor([11, 23, 37, 51])[torch.arange(len(probabilities)) % 4][:, None]
 
 
 def place_in_group(completions, **columns):
