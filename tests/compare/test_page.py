@@ -117,6 +117,16 @@ def test_few_seeds_have_no_interval_and_it_is_said(results, tmp_path, no_figures
     assert standings(few)[0].gain[1] is None
 
 
+def test_shared_starting_weights_are_told(results, tmp_path, no_figures):
+    assert "starting weights:" not in write_page(results, tmp_path / "own").read_text()
+    # of three starts the seeds 0 to 4 begin with all, and of seven with five, one each
+    for starts, said in ((3, "share 3 sets of starting weights"), (1, "share 1 set of"), (7, None)):
+        text = TEXT.replace("steps: 2", f"warm_starts: {starts}, steps: 2")
+        html = write_page(ResultSet(results.about | {"suite": text}, results.cells), tmp_path)
+        found = html.read_text()
+        assert said in found if said else "of starting weights:" not in found
+
+
 def test_of_several_rates_the_best_is_that_on_the_seeds_of_all(results):
     task = "digits-sum-12-free"
     assert results.best_rate(task, "pgpo") == 1e-4

@@ -16,6 +16,7 @@ from .measure import MEASURED
 from .registration import status
 from .results import ResultSet
 from .statistics import FEWEST, holm
+from .suite import Suite
 from .summary import Standing, standings
 
 HERE = Path(__file__).parent
@@ -46,7 +47,7 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         "sections": sections,
         "failures": failures,
         "missing": len(list(results.suite.cells())) - len(results.cells),
-        "starts": results.suite.protocol.warm_starts,
+        "starts": _shared_starts(results.suite),
         "few": sorted({s.rule for s in found if len(s.seeds) < FEWEST}),
         "fewest": FEWEST,
     }
@@ -69,6 +70,12 @@ def write_page(results: ResultSet, folder: Path) -> Path:
     (folder / "report.html").write_text(text, encoding="utf-8")
     (folder / "report.md").write_text(_markdown(content), encoding="utf-8")
     return folder / "report.html"
+
+
+def _shared_starts(suite: Suite) -> int | None:
+    """How many starting weights the seeds of a task share; None where each has its own."""
+    starts = {suite.protocol.start(seed) for seed in suite.seeds}
+    return len(starts) if len(starts) < len(suite.seeds) else None
 
 
 def visual_shares(names: Sequence[str]) -> dict[str, float]:
@@ -233,7 +240,7 @@ def _markdown(content: Mapping[str, Any]) -> str:
         "",
     ]
     if content["starts"]:
-        lines += [f"Sets of starting weights that the seeds share: {content['starts']}.", ""]
+        lines += [f"Starting weights that the seeds of a task share: {content['starts']}.", ""]
     lines += [f"Failed: {len(content['failures'])} cells; not run: {content['missing']}.", ""]
     if content["hypotheses"].rows:
         lines += ["## What was expected, and what came out", "", *_table(content["hypotheses"]), ""]
