@@ -115,17 +115,17 @@ def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[s
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    header = ("hypothesis", "says", "expected", "seeds", "found (95 %)", "p, Holm", "verdict")
+    header = ("hypothesis", "says", "verdict", "found (95 %)", "p, Holm", "seeds", "expected")
     corrected = holm({v.hypothesis.name: v.p for v in verdicts if v.p is not None})
     rows = [
         (
             verdict.hypothesis.name,
             verdict.hypothesis.says,
-            _expected(verdict.hypothesis),
-            verdict.seeds,
+            verdict.said,
             _found(verdict),
             "" if verdict.p is None else plain(corrected[verdict.hypothesis.name], 2),
-            verdict.said,
+            verdict.seeds,
+            _expected(verdict.hypothesis),
         )
         for verdict in verdicts
     ]
