@@ -8,26 +8,34 @@ table.
 """
 
 import argparse
-import json
-import os
-import platform
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+
+from keeping import TESTBED, add_run
 
 from sightline import tasks
-from sightline.compare.code import versions
 from sightline.compare.gradients import measure_gradients
 from sightline.compare.measure import longest_response
 from sightline.compare.rules import RULES
 from sightline.process import quiet_libraries, use_threads
 from sightline.warm_start import load_warm_model
 
-RESULTS = Path(__file__).parent / "results" / "testbed" / "gradients.json"
+RESULTS = TESTBED / "gradients.json"
 SHOWN = (
-    *("uniform", "oracle", "oracle-read", "pgpo", "pgpo-kl", "pgpo-shuffled"),
-    *("vppo", "vppo-filter", "prpo", "top-10", "top-40", "entropy-40"),
-    *("sightline", "sightline-25", "sightline-50"),
+    *("uniform", "oracle", "oracle-floor", "oracle-read", "pgpo", "pgpo-kl", "pgpo-shuffled"),
+    *("vppo", "vppo-filter", "vppo-scale", "prpo", "prpo-conserve", "top-10", "top-40"),
+    *("entropy-40", "sightline", "sightline-50"),
 )
+NUMBERS = {
+    "norm": "norm of the mean",
+    "deviation": "deviation",
+    "batch_norm": "norm of a batch",
+    "signal_to_noise": "signal to noise",
+    "relative_signal_to_noise": "over uniform's (95 %)",
+    "cosine": "cosine with uniform",
+    "alignment": "alignment of a batch",
+    "relative_alignment": "over uniform's (95 %)",
+}
 
 
 def main() -> None:
@@ -53,32 +61,32 @@ def main() -> None:
         seed=args.seed,
         progress=lambda done: print(f"batch {done} of {args.batches}", flush=True),
     )
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
-    kept["command"] = "python benchmarks/credit_gradients.py --task TASK --seed SEED"
-    kept["runs"][f"{args.task} seed {args.seed}"] = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
-        "versions": versions(),
-        "batches": args.batches,
-        "rules": {name: asdict(statistics) for name, statistics in found.items()},
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
-    print(table({name: asdict(statistics) for name, statistics in found.items()}))
+    rules = {name: asdict(statistics) for name, statistics in found.items()}
+    add_run(
+        RESULTS,
+        "python benchmarks/credit_gradients.py --task TASK --seed SEED",
+        f"{args.task} seed {args.seed}",
+        {"batches": args.batches, "rules": rules},
+    )
+    print(table(rules))
 
 
 def table(found: dict) -> str:
     """In Markdown; a row per rule."""
-    lines = [
-        "| rule | norm of the mean | deviation | signal to noise | cosine with uniform |",
-        "|---|---|---|---|---|",
-    ]
-    for name, s in found.items():
-        cosine = "n/a" if s["cosine"] is None else f"{s['cosine']:.3f}"
-        lines.append(
-            f"| {name} | {s['norm']:.3g} | {s['deviation']:.3g} | {s['signal_to_noise']:.3g} | "
-            f"{cosine} |"
-        )
+    lines = ["| rule | " + " | ".join(NUMBERS.values()) + " |", "|---" * (len(NUMBERS) + 1) + "|"]
+    for name, numbers in found.items():
+        cells = [_cell(numbers[key]) for key in NUMBERS]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _cell(value: float | Sequence[float] | None) -> str:
+    if value is None:
+        return "n/a"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    ratio, low, high = value
+    return f"{ratio:.2f} ({low:.2f} to {high:.2f})"
 
 
 if __name__ == "__main__":

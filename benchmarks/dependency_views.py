@@ -8,13 +8,10 @@ prints the table. `same` is the control that must be exactly 0; random views are
 """
 
 import argparse
-import json
-import os
-import platform
-from pathlib import Path
+
+from keeping import TESTBED, add_run
 
 from sightline import tasks
-from sightline.compare.code import versions
 from sightline.compare.measure import found_by, longest_response
 from sightline.compare.trainer import labels_of
 from sightline.draws import Draws
@@ -25,7 +22,7 @@ from sightline.scoring import score_views
 from sightline.views import AddNoise, Blind, Gray, MaskPatches, OtherImage, SameImage
 from sightline.warm_start import load_warm_model
 
-RESULTS = Path(__file__).parent / "results" / "testbed" / "views.json"
+RESULTS = TESTBED / "views.json"
 VIEWS = {
     "same": SameImage(),
     "blind": Blind(),
@@ -71,16 +68,12 @@ def main() -> None:
     )
     found = {name: found_by(scored.views[name], labels, responses.mask) for name in VIEWS}
     assert scored.views["same"].kl is not None and not scored.views["same"].kl.any()
-    kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"runs": {}}
-    kept["command"] = "python benchmarks/dependency_views.py --task TASK --seed SEED"
-    kept["runs"][f"{args.task} seed {args.seed}"] = {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, one thread",
-        "versions": versions(),
-        "responses": args.responses,
-        "views": found,
-    }
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(kept, indent=1) + "\n")
+    add_run(
+        RESULTS,
+        "python benchmarks/dependency_views.py --task TASK --seed SEED",
+        f"{args.task} seed {args.seed}",
+        {"responses": args.responses, "views": found},
+    )
     print(table(found))
 
 

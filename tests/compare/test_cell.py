@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from sightline import tasks
-from sightline.compare import gradients, measure
+from sightline.compare import measure
 from sightline.compare.cell import (
     Cell,
     Protocol,
@@ -17,7 +17,6 @@ from sightline.compare.cell import (
     weights_sha256,
     with_costs,
 )
-from sightline.compare.gradients import Sums, measure_gradients
 from sightline.compare.rules import LABELS, RULES, UNKNOWN
 from sightline.compare.runs import compare_runs
 from sightline.compare.trainer import labels_of
@@ -214,57 +213,3 @@ def test_updates_of_equal_norm():
     optimizer.step()
     moved = torch.cat([w.detach() - b for w, b in zip(weights, before, strict=True)])
     assert_close(moved.norm(), torch.tensor(0.25))
-
-
-def test_gradient_statistics_by_hand():
-    # gradients (1, 1), (1, -1), (1, 1), (1, -1): mean (1, 0)
-    sums = Sums(2)
-    for second in (1.0, -1.0, 1.0, -1.0):
-        sums.add(torch.tensor([1.0, second]))
-    # variance 0 + 4 / 3; pairs of different ones: (16 - 8) / 12 = 2 / 3 for the squared mean
-    found = sums.statistics(sums)
-    assert found.deviation**2 == pytest.approx(4 / 3)
-    assert found.norm**2 == pytest.approx(2 / 3)
-    assert found.signal_to_noise == pytest.approx(0.5)
-    assert found.batch_norm == pytest.approx(2**0.5)
-    # even batches sum to (2, 2), odd ones to (2, -2): product 0, so nothing is agreed on
-    assert found.cosine == pytest.approx(0.0)
-    other = Sums(2)
-    for _ in range(4):
-        other.add(torch.tensor([3.0, 0.0]))
-    # (2, 2) . (6, 0) / 4 = 3 each way; over sqrt(2 / 3 * 9)
-    assert sums.statistics(other).cosine == pytest.approx(3 / 6**0.5)
-
-
-def test_the_gradient_of_uniform_credit_agrees_with_itself(processor, monkeypatch):
-    task = tasks.load(TASK)
-    # random weights are never right; one response of each pair is said to be
-    monkeypatch.setattr(gradients, "exact_answer", lambda texts, golds: [1.0, 0.0] * 2)
-    rules = {
-        name: RULES[name]
-        for name in ("uniform", "oracle", "pgpo", "pgpo-shuffled", "vppo", "sightline")
-    }
-    rules["twice"] = RULES["uniform"]
-    found = measure_gradients(
-        build_model(processor, 0), processor, task, rules, "uniform",
-        batches=4, prompts=2, group_size=2, max_new_tokens=8, seed=0,
-    )  # fmt: skip
-    assert found["twice"] == found["uniform"]
-    assert {statistics.batches for statistics in found.values()} == {4}
-    assert found["pgpo"] != found["uniform"]
-    monkeypatch.undo()
-    with pytest.raises(ValueError, match="no group of 4 batches differs in reward"):
-        measure_gradients(
-            build_model(processor, 0), processor, task, rules, "uniform",
-            batches=4, prompts=1, group_size=2, max_new_tokens=2, seed=0,
-        )  # fmt: skip
-    with pytest.raises(ValueError, match="reads another view as 'blind'"):
-        measure_gradients(
-            build_model(processor, 0), processor, task, rules | {"gray": RULES["pgpo-gray"]},
-            "uniform", batches=4, prompts=1, group_size=2, max_new_tokens=2, seed=0,
-        )  # fmt: skip
-    with pytest.raises(ValueError, match="batches must be at least 4, got 3"):
-        measure_gradients(
-            None, None, task, rules, "uniform",
-            batches=3, prompts=1, group_size=2, max_new_tokens=8, seed=0,
-        )  # fmt: skip

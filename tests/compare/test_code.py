@@ -28,9 +28,16 @@ def test_what_decides_a_cell_is_in_the_hash(tmp_path, monkeypatch):
         (tmp_path / name).write_text("x = 1")
     (tmp_path / "core" / "new.py").write_text("")
     assert code_sha256() != before
-    assert versions()["code"] == code_sha256() and "torch" in versions()
 
 
 def test_what_differs_is_named():
     assert differing({"a": "1", "b": "2"}, {"a": "1", "b": "3"}) == "b 2 and not 3"
     assert differing({"a": "1"}, {"a": "1", "c": "3"}) == "c None and not 3"
+
+
+def test_edited_code_is_not_what_a_process_runs(monkeypatch):
+    code.loaded_code.cache_clear()
+    at_first = versions()
+    assert at_first["code"] == code_sha256() and "torch" in at_first
+    monkeypatch.setattr(code, "CELL", ())
+    assert code_sha256() != at_first["code"] and versions() == at_first

@@ -101,7 +101,7 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
         ("tasks:", "oracle: [pgpo]\ntasks:", r"its oracle \['pgpo'\] is not among its rules"),
         ("{first: 100, count: 2}", "[1, 1]", "seeds must be different whole numbers"),
         ("measure_every: 3", "measure_every: 4", "measure_every must divide steps, 6, got 4"),
-        ("steps: 6", "stps: 6", "protocol has no 'stps'"),
+        ("steps: 6", "stps: 6", "protocol: unknown key 'stps'"),
         (
             "steps: 6",
             "steps: 6, warm_starts: 0",
@@ -112,7 +112,7 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
         ("tasks: [digits-sum-12-free, charts]", "", "lacks tasks"),
         ("tasks:", "reference: grpo\ntasks:", "its reference 'grpo' is not among its rules"),
         ("tasks:", "oracle: oracle\ntasks:", "its oracle 'oracle' is not among its rules"),
-        (TEXT, "[]", "must be a YAML mapping"),
+        (TEXT, "[]", "suite mine must be a mapping"),
         (TEXT, "a: [", "is not YAML"),
     ],
 )

@@ -22,6 +22,8 @@ from sightline import ALGORITHMS, PGPO, checkpoints
 from sightline.engines.trl import DynamicSampling, PerceptionGRPOTrainer, find_whole, seam
 from sightline.tasks import digits
 
+NAMES = ("grpo", "pgpo", "vppo")  # without views, each row by itself, over the whole batch
+
 
 def sample(probabilities: Tensor, num_samples: int) -> Tensor:
     """For `torch.multinomial`: each row of a group of 4 draws its own, wherever the group is.
@@ -36,8 +38,8 @@ def place_in_group(completions, **columns):
     return [float(index % 4 in (0, 3)) for index in range(len(completions))]
 
 
-def train_all(tiny, folder: Path, processes: int, names=tuple(ALGORITHMS)) -> dict[str, Any]:
-    """Per algorithm, the parameters after 5 steps on 2 prompts x 4 responses, curve and metrics."""
+def train_all(tiny, folder: Path, processes: int, names=NAMES) -> dict[str, Any]:
+    """Per algorithm, the parameters after 4 steps on 2 prompts x 4 responses, curve and metrics."""
     output = folder / f"{processes}.pt"
     run(_train_all, tiny, folder, 8 // processes, output, names, processes=processes)
     return torch.load(output)
@@ -286,7 +288,7 @@ def _trainer(
     rows: int,
     save_strategy="no",
     optim="sgd",
-    max_steps=5,
+    max_steps=4,
     accumulation=1,
     **options,
 ) -> PerceptionGRPOTrainer:

@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from ..records import environment
@@ -16,7 +17,13 @@ CELL = ("cell.py", "measure.py", "rules.py", "trainer.py", "update_norm.py")
 
 def versions() -> dict[str, str]:
     """Of what the numbers of a cell depend on, Sightline's own code among it."""
-    return environment() | {"code": code_sha256()}
+    return environment() | {"code": loaded_code()}
+
+
+@cache
+def loaded_code() -> str:
+    """The hash of the code of this process: what is edited after it began is not what it runs."""
+    return code_sha256()
 
 
 def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:

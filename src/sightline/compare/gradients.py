@@ -7,7 +7,6 @@ policy gradient does: how far it agrees with it is measured too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -25,72 +24,8 @@ from ..run_arguments import MIX
 from ..scoring import score_views
 from ..views import View
 from .rules import Told
+from .signal_to_noise import GradientStatistics, gradient_statistics
 from .trainer import labels_of
-
-
-@dataclass(frozen=True)
-class GradientStatistics:
-    """Of one rule's gradient over batches; all without the bias of a finite number of them.
-
-    Args:
-        batches: how many.
-        norm: of the mean gradient; 0 where the estimate of its square is below 0.
-        deviation: square root of the total variance of a batch's gradient around the mean.
-        signal_to_noise: squared norm of the mean over the total variance.
-        cosine: between the mean gradient and that of the reference, from different batches; None
-            where a mean is not to be told from 0.
-        batch_norm: mean norm of a batch's gradient, as gradient clipping sees it.
-    """
-
-    batches: int
-    norm: float
-    deviation: float
-    signal_to_noise: float
-    cosine: float | None
-    batch_norm: float
-
-
-class Sums:
-    """What has to be kept of many long gradients: their sum, on even and odd batches apart."""
-
-    def __init__(self, size: int):
-        self.halves = torch.zeros(2, size, dtype=torch.float64)
-        self.squares, self.norms, self.count = 0.0, 0.0, 0
-
-    def add(self, gradient: Float[Tensor, " N"]) -> None:
-        """Count one batch's gradient."""
-        self.halves[self.count % 2] += gradient
-        square = gradient.double().square().sum().item()
-        self.squares, self.norms = self.squares + square, self.norms + square**0.5
-        self.count += 1
-
-    def square_of_mean(self) -> float:
-        """Unbiased: products of a gradient with itself are left out."""
-        total = self.halves.sum(0).square().sum().item()
-        return (total - self.squares) / (self.count * (self.count - 1))
-
-    def variance(self) -> float:
-        """Unbiased, summed over all weights."""
-        total = self.halves.sum(0).square().sum().item()
-        return (self.squares - total / self.count) / (self.count - 1)
-
-    def statistics(self, reference: "Sums") -> GradientStatistics:
-        """Of these batches, beside the `reference` rule's gradients of the same ones."""
-        mean, variance = self.square_of_mean(), self.variance()
-        sizes = [(self.count + 1) // 2, self.count // 2]
-        cross = [
-            (self.halves[half] @ reference.halves[1 - half]).item() / (sizes[0] * sizes[1])
-            for half in (0, 1)
-        ]
-        lengths = mean * reference.square_of_mean()
-        return GradientStatistics(
-            batches=self.count,
-            norm=max(mean, 0.0) ** 0.5,
-            deviation=variance**0.5,
-            signal_to_noise=mean / variance,
-            cosine=sum(cross) / 2 / lengths**0.5 if mean > 0 and lengths > 0 else None,
-            batch_norm=self.norms / self.count,
-        )
 
 
 def measure_gradients(
@@ -109,6 +44,8 @@ def measure_gradients(
 ) -> dict[str, GradientStatistics]:
     """The gradient of every rule on the same sampled batches, under DAPO's loss.
 
+    Keeps all of them: rules times batches times weights in single precision.
+
     Args:
         reference: the rule whose mean gradient is the one to agree with.
         batches: at least 4, of `prompts` questions with `group_size` responses each.
@@ -116,7 +53,8 @@ def measure_gradients(
     if batches < 4:
         raise ValueError(f"batches must be at least 4, got {batches}")
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    sums = {name: Sums(sum(w.numel() for w in weights)) for name in rules}
+    size = sum(w.numel() for w in weights)
+    gradients = {name: torch.zeros(batches, size) for name in rules}
     questions = task.rows(batches * prompts, seed=seed, split="rl")
     for index in range(batches):
         asked = questions[index * prompts : (index + 1) * prompts]
@@ -130,17 +68,19 @@ def measure_gradients(
             credit = token_advantages(rule, advantages, tables, responses.mask)
             surrogate = clipped_surrogate(log_probs, log_probs.detach(), credit)
             loss = token_mean(surrogate, responses.mask)
-            gradient = torch.autograd.grad(
+            found = torch.autograd.grad(
                 loss, weights, retain_graph=place + 1 < len(rules), allow_unused=True
             )
-            sums[name].add(_flat(gradient, weights))
+            gradients[name][index] = _flat(found, weights)
         progress(index + 1)
-    if not sums[reference].squares:
+    if not gradients[reference].any():
         raise ValueError(
             f"no group of {batches} batches differs in reward, so there is no gradient: take a "
             "policy that is sometimes right, or more batches"
         )
-    return {name: found.statistics(sums[reference]) for name, found in sums.items()}
+    return {
+        name: gradient_statistics(found, gradients[reference]) for name, found in gradients.items()
+    }
 
 
 def _roll_out(

@@ -23,7 +23,7 @@ from .measure import MEASURED
 from .results import ResultSet
 from .statistics import mean_of, sign_flip
 from .suite import Suite
-from .yaml_text import names, number, read_yaml
+from .yaml_text import mapping, names, number, read_yaml
 
 EXPECT = ("above", "below", "within")
 OF = ("end", "change")
@@ -89,16 +89,9 @@ def parse_hypotheses(text: str, suite: Suite) -> list[Hypothesis]:
 
 
 def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
-    known = ("says", "task", "rules", "number", "of", "expect", "margin")
     what = f"hypothesis {name}"
-    if not isinstance(content, dict):
-        raise ValueError(f"{what} must be a mapping, got {content!r}")
-    for key in content:
-        if key not in known:
-            raise ValueError(f"{what}: unknown key {key!r}; known: {', '.join(known)}")
-    for key in known[:3]:
-        if not content.get(key):
-            raise ValueError(f"{what} lacks {key}")
+    needed = ("says", "task", "rules")
+    content = mapping(what, content, (*needed, "number", "of", "expect", "margin"), needed)
     said = {"number": "accuracy", "of": "end", "expect": "above", "margin": 0.0, **content}
     for key, choices in (("number", MEASURED), ("of", OF), ("expect", EXPECT)):
         if said[key] not in choices:

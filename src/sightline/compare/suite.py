@@ -11,7 +11,7 @@ from .. import tasks
 from ..algorithms import Algorithm
 from .cell import Cell, Protocol
 from .rules import find_rule
-from .yaml_text import names, number, read_yaml
+from .yaml_text import mapping, names, number, read_yaml
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -78,16 +78,9 @@ def parse_suite(name: str, text: str) -> Suite:
         ValueError: something is missing, unknown or of the wrong kind; by name.
     """
     what = f"suite {name}"
-    content = read_yaml(what, text)
-    if not isinstance(content, dict):
-        raise ValueError(f"{what} must be a YAML mapping, got {content!r}")
-    known = ("tasks", "rules", "learning_rates", "seeds", "protocol", "reference", "oracle")
-    for key in content:
-        if key not in known:
-            raise ValueError(f"{what}: unknown key {key!r}; known: {', '.join(known)}")
-    for key in known[:4]:
-        if not content.get(key):
-            raise ValueError(f"{what} lacks {key}")
+    needed = ("tasks", "rules", "learning_rates", "seeds")
+    known = (*needed, "protocol", "reference", "oracle")
+    content = mapping(what, read_yaml(what, text), known, needed)
     for task in names(f"{what}: tasks", content["tasks"]):
         if not hasattr(tasks.load(task), "twin"):  # load raises
             raise ValueError(f"{what}: task {task!r} has no twins and cannot be compared on")
@@ -166,11 +159,7 @@ def _seeds(what: str, content: Any) -> list[int]:
 
 def _protocol(what: str, content: Any) -> Protocol:
     known = [item.name for item in fields(Protocol)]
-    if not isinstance(content, dict):
-        raise ValueError(f"{what}: protocol must be a mapping, got {content!r}")
-    if unknown := [name for name in content if name not in known]:
-        raise ValueError(f"{what}: protocol has no {unknown[0]!r}; known: {', '.join(known)}")
-    settings = dict(content)
+    settings = dict(mapping(f"{what}: protocol", content, known, ()))
     if settings.get("update_norm") is not None:
         settings["update_norm"] = number(f"{what}: update_norm", settings["update_norm"])
     return Protocol(**settings)

@@ -1,5 +1,6 @@
 """YAML of suites and hypotheses: what would be lost or misread is refused by name."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -24,6 +25,19 @@ def read_yaml(what: str, text: str) -> Any:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, TypeError) as error:
         raise ValueError(f"{what} is not YAML: {error}") from error
+
+
+def mapping(what: str, content: Any, known: Sequence[str], needed: Sequence[str]) -> dict[str, Any]:
+    """A mapping that has no other keys than the `known` ones, and something under the `needed`."""
+    if not isinstance(content, dict):
+        raise ValueError(f"{what} must be a mapping, got {content!r}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{what}: unknown key {key!r}; known: {', '.join(known)}")
+    for key in needed:
+        if not content.get(key):
+            raise ValueError(f"{what} lacks {key}")
+    return content
 
 
 def names(what: str, content: Any) -> list[str]:
