@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from sightline import tasks
-from sightline.compare import measure
+from sightline.compare import cell, measure
 from sightline.compare.cell import (
     Cell,
     Protocol,
@@ -82,6 +82,26 @@ def test_cells_of_a_seed_are_paired(cells):
     assert first[0]["entropy"] == first[1]["entropy"]  # over the tokens that were sampled
     assert [point["passes"] for point in one] == [0, 4, 8]
     assert other[1]["passes"] == 12
+
+
+@pytest.mark.filterwarnings("ignore:step .* no row of the batch has an image")
+def test_without_images_every_rule_is_uniform_credit_bit_for_bit(tmp_path, monkeypatch):
+    task = tasks.load("text-only")
+    monkeypatch.setenv("SIGHTLINE_CACHE", str(tmp_path / "cache"))
+    # random weights are never right; every other response is said to be
+    monkeypatch.setattr(cell, "exact_answer", lambda completions, **columns: [1.0, 0.0] * 2)
+    torch.set_num_threads(1)
+    model = build_model(build_processor(task.corpus()), 3)
+    save_weights(model, warm_start_path(task, 3), torch.float32)
+    found = {}
+    for rule in ("uniform", "pgpo", "vppo", "prpo", "sightline"):
+        folder = tmp_path / rule
+        folder.mkdir()
+        run_cell(Cell("text-only", rule, 1e-2, 3), RULES[rule], PROTOCOL, folder)
+        lines = read_lines(folder / "metrics.jsonl")[:2]
+        found[rule] = [[line[name] for name in ("loss", "grad_norm", "entropy")] for line in lines]
+    assert all(norm > 0.01 for _, norm, _ in found["uniform"])
+    assert all(curve == found["uniform"] for curve in found.values())
 
 
 def test_measuring_changes_nothing_of_the_training(cells, tmp_path, monkeypatch):

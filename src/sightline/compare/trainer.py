@@ -4,11 +4,12 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from datasets import Dataset
 from jaxtyping import Float
 from torch import Tensor
 
 from ..algorithms import ViewScores
-from ..encoding import Encoded
+from ..encoding import Encoded, pictures_of
 from ..engines.trl import PerceptionGRPOTrainer
 from ..scoring import Scored, score_views
 from ..token_labels import label_tokens, token_texts
@@ -26,6 +27,11 @@ class LabelledTrainer(PerceptionGRPOTrainer):
     def __init__(self, *args: Any, task: ModuleType, **kwargs: Any):
         self.task = task
         super().__init__(*args, **kwargs)
+
+    def _example(self, rows: Dataset) -> dict | None:
+        # a task without any image is a control: every token shall weigh 1
+        pictures = any(pictures_of(row) for row in self.task.rows(1))
+        return super()._example(rows) if pictures else None
 
     def _weights(self, responses: Encoded, scored: Scored) -> Tensor:
         if not isinstance(self.algorithm, Told):

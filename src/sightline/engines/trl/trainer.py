@@ -66,7 +66,7 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
                 pictures_of(row)  # raises where one cannot be read
             train_dataset = Dataset.from_list(list(train_dataset))
         if isinstance(train_dataset, Dataset) and algorithm.views():
-            example = first_with_image(train_dataset)
+            example = self._example(train_dataset)
         super().__init__(*args, train_dataset=train_dataset, **kwargs)
         self.entropy_penalty, self.dynamic_sampling = entropy_penalty, dynamic_sampling
         self.check_dynamic_sampling()
@@ -92,6 +92,10 @@ class PerceptionGRPOTrainer(DynamicSamplingTrainer):
         seam.allow_rows_without_image(self)
         if example:
             self._check_prompt(example)
+
+    def _example(self, rows: Dataset) -> dict | None:
+        """The row by which prompts are checked before training."""
+        return first_with_image(rows)
 
     def settings(self) -> dict[str, Any]:
         sampling = self.dynamic_sampling
