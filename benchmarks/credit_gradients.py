@@ -32,8 +32,8 @@ NUMBERS = {
     "batch_norm": "norm of a batch",
     "signal_to_noise": "signal to noise",
     "relative_signal_to_noise": "over uniform's (95 %)",
-    "cosine": "cosine with uniform",
-    "alignment": "alignment of a batch",
+    "cosine": "cosine of the means",
+    "alignment": "alignment of a batch (95 %)",
     "relative_alignment": "over uniform's (95 %)",
 }
 
@@ -62,13 +62,13 @@ def main() -> None:
         progress=lambda done: print(f"batch {done} of {args.batches}", flush=True),
     )
     rules = {name: asdict(statistics) for name, statistics in found.items()}
+    print(table(rules))
     add_run(
         RESULTS,
         "python benchmarks/credit_gradients.py --task TASK --seed SEED",
         f"{args.task} seed {args.seed}",
         {"batches": args.batches, "rules": rules},
     )
-    print(table(rules))
 
 
 def table(found: dict) -> str:

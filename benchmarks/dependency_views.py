@@ -60,7 +60,7 @@ def main() -> None:
     sampled = sampled_responses(
         model, processor, rows, list(range(len(rows))), max_new_tokens=longest
     )
-    responses = encode(processor, rows, [response.text for response in sampled])
+    responses = encode(processor, rows, [response.ids for response in sampled])
     labels = labels_of(processor.tokenizer, task, responses)
     draws = Draws.of(rows, seed=args.seed)
     scored = score_views(

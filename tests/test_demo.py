@@ -36,7 +36,7 @@ def first(small):
         return run(small / "a"), out.getvalue()
 
 
-def run(folder, *flags, steps=2):
+def run(folder, *flags, steps=1):
     command = ["demo", "--steps", str(steps), "--threads", "1", "--output-dir", str(folder), *flags]
     assert main(command) == 0
     return json.loads((folder / "result.json").read_text())
@@ -59,7 +59,7 @@ def test_the_demo_leaves_a_complete_run_folder(small, first):
         "peak_rss_mb",
     }
     assert set(result["seconds"]) == {"warm_start", "train", "scoring", "eval", "total"}
-    assert (result["algorithm"], result["steps"], result["n_heldout"]) == ("pgpo", 2, QUESTIONS)
+    assert (result["algorithm"], result["steps"], result["n_heldout"]) == ("pgpo", 1, QUESTIONS)
     low, high = result["gain_ci95"]
     assert low <= result["accuracy_after"] - result["accuracy_before"] <= high
     # the measure finds the tokens that must be read, on a model that half reads them
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_numbers_and_grpo_runs_the_same_job(small, 
     for name in ("tokens.jsonl", "checkpoint/model.safetensors"):
         assert (small / "a" / name).read_bytes() == (small / "b" / name).read_bytes()
 
-    plain = run(small / "c", "--algorithm", "grpo", steps=1)
+    plain = run(small / "c", "--algorithm", "grpo")
     assert plain["algorithm"] == "grpo"
     assert plain["accuracy_before"] == first["accuracy_before"]  # paired from the start
     assert plain["seconds"]["scoring"] == 0

@@ -46,6 +46,12 @@ def test_links_inside_the_repository_resolve(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_of_benchmarks_that_are_named_exist(page):
+    for name in re.findall(r"\bbenchmarks/[\w./-]+\.\w+", page.read_text(encoding="utf-8")):
+        assert (ROOT / name).is_file() or "NAME" in name, name
+
+
 def test_files_that_the_readme_names_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in re.findall(r"`((?:algorithms|core|engines|tasks|benchmarks)/[\w./]+)`", text):

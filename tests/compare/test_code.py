@@ -36,7 +36,6 @@ def test_what_differs_is_named():
 
 
 def test_edited_code_is_not_what_a_process_runs(monkeypatch):
-    code.loaded_code.cache_clear()
     at_first = versions()
     assert at_first["code"] == code_sha256() and "torch" in at_first
     monkeypatch.setattr(code, "CELL", ())

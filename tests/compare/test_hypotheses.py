@@ -190,3 +190,19 @@ def test_of_a_suite_that_was_changed_nothing_is_judged():
 def test_what_is_no_document_is_refused(text, said):
     with pytest.raises(ValueError, match=said):
         parse_hypotheses(text, SUITE)
+
+
+@pytest.mark.parametrize(
+    ("number", "task", "said"),
+    [
+        ("twin_accuracy", "text-only", "H1: text-only has no twins, so no twin_accuracy"),
+        ("precision_kl", "text-only", "nothing has to be read in text-only, so it has no prec"),
+        ("auroc_k3", "irrelevant", "nothing has to be read in irrelevant, so it has no auroc_k3"),
+    ],
+)
+def test_what_a_task_has_not_is_refused(number, task, said):
+    suite = parse_suite("s", TEXT.replace("tasks: [", f"tasks: [{task}, "))
+    text = f"H1: {{says: more, task: {task}, rules: [pgpo, uniform], number: NUMBER}}"
+    assert parse_hypotheses(text.replace("NUMBER", "accuracy"), suite)
+    with pytest.raises(ValueError, match=said):
+        parse_hypotheses(text.replace("NUMBER", number), suite)

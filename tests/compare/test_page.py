@@ -59,7 +59,7 @@ def results(monkeypatch):
     monkeypatch.setattr(collecting, "current_versions", lambda: VERSIONS)
     registration = {"document": None, "document_sha256": None, "text": None}
     about = {
-        "name": "small", "command": "sightline compare --suite small", "machine": "2 cores",
+        "name": "small", "command": "sightline compare --suite small.yaml", "machine": "2 cores",
         "versions": VERSIONS, "registration": registration, "suite": TEXT,
     }  # fmt: skip
     return ResultSet(about, [cell(c.task, c.rule, c.learning_rate, c.seed) for c in SUITE.cells()])
@@ -266,9 +266,12 @@ def test_hypotheses_come_before_the_first_cell(tmp_path):
         register(SUITE, tmp_path / "late", document)
     # neither is one for cells that are there already
     write_json_at(tmp_path / "found" / "a" / "result.json")
+    write_json_at(tmp_path / "unwritten" / "a" / "result.json")
     with pytest.raises(ValueError, match=r"is not what was registered .* was nothing"):
         register(SUITE, tmp_path / "found", document)
     # cells of an earlier result set were begun when it was
+    with pytest.raises(ValueError, match=r"begun without a registration, those .* hypotheses\."):
+        register(SUITE, tmp_path / "unwritten", None, begun)
     assert register(SUITE, tmp_path / "further", None, begun) == begun
     assert register(SUITE, tmp_path / "further", None) == begun  # and it stays written there
     with pytest.raises(ValueError, match="is not what was registered"):

@@ -51,6 +51,16 @@ def test_a_response_without_a_word_to_be_read_is_plain_grpo():
     assert_close(only_read[1], torch.ones(5))
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_where_there_is_no_image_every_rule_is_plain_grpo(name):
+    # scores of rows without an image are 0, and an answer is all there is to label
+    scores = told(label=[[N, N, N, A, V], [N, N, A, N, N]], draw=[[0.3, 0.1, 0.4, 0.2, 0.0]] * 2)
+    scores["entropy"] = scores["draw"]
+    zero = ViewScores(torch.zeros(2, 5), torch.zeros(2, 5))
+    scores |= dict.fromkeys(("blind", "gray", "patches", "noise"), zero)
+    assert_close(RULES[name].token_weights(scores, MASK), MASK.float())
+
+
 def test_shuffled_deals_the_weights_of_a_rule_by_draw():
     # log_ratio -1 is S = e^-1 + 1 - 1 everywhere; row 1 gets one larger, so PGPO's weights differ
     scores = told(draw=[[0.3, 0.1, 0.4, 0.2, 0.0], [0.5, 0.4, 0.3, 0.2, 0.1]])

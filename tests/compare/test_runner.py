@@ -148,17 +148,46 @@ def test_a_killed_process_costs_its_cell_and_no_other(cells, monkeypatch):
     def die(cell, rule, protocol, folder):
         if cell.rule == "uniform" and cell.seed == 0:
             (folder / "run.json").write_text("half")
+            with (cells / "died").open("a") as file:
+                file.write("once\n")
             os.kill(os.getpid(), signal.SIGKILL)
         finish(cell, rule, protocol, folder)
 
     monkeypatch.setattr(runner, "run_cell", die)
     failed, _ = run(cells)
     assert failed == ["digits-sum-12-free/uniform/lr0.0001/seed0"]
-    assert "exit code -9" in json.loads((cells / failed[0] / "failure.json").read_text())["reason"]
+    reason = json.loads((cells / failed[0] / "failure.json").read_text())["reason"]
+    assert "its process ended" in reason
+    assert (cells / "died").read_text() == "once\n"  # nor does the other process die at it
     assert len(runs(cells)) == 5
     monkeypatch.setattr(runner, "run_cell", finish)
     assert run(cells)[0] == []
     assert not (cells / failed[0] / "failure.json").exists()
+
+
+def test_what_a_process_died_at_is_told_by_whoever_comes_first(cells):
+    cell = next(SUITE.cells())
+    lock, folder = runner._lock_of(cell, cells), cells / cell.name
+    folder.mkdir(parents=True)
+    lock.parent.mkdir(parents=True)
+    # the parent, by the process that was at it and no other
+    worker = multiprocessing.get_context("fork").Process(target=os._exit, args=(9,))
+    worker.start()
+    worker.join()
+    lock.write_text(f"{os.getpid()} {worker.pid + 1}")
+    assert not runner._record_death([cell], cells, worker)
+    lock.write_text(f"{os.getpid()} {worker.pid}")
+    assert runner._record_death([cell], cells, worker)
+    assert "exit code 9" in json.loads((folder / "failure.json").read_text())["reason"]
+    # another process of the same command
+    (folder / "failure.json").unlink()
+    lock.write_text(f"{os.getppid()} 77")
+    assert runner._run(cell, SUITE, cells) is True and not runs(cells)
+    assert (folder / "failure.json").exists()
+    # one of a later command runs it again
+    (folder / "failure.json").unlink()
+    lock.write_text("1 77")
+    assert runner._run(cell, SUITE, cells) is True and len(runs(cells)) == 1
 
 
 @pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGTERM])
@@ -196,8 +225,8 @@ def wait_for(condition):
 
 def test_what_somebody_else_runs_is_left_to_him(cells):
     cell = next(SUITE.cells())
-    with runner._lock(cells / "locks" / cell.name.replace("/", "_")) as mine:
-        assert mine
+    with runner._lock(runner._lock_of(cell, cells)) as last:
+        assert last == ""  # nobody had it before
         assert runner._run(cell, SUITE, cells) is False
     assert runner._run(cell, SUITE, cells) is True
 

@@ -96,6 +96,7 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
         ("{of: pgpo, boost: 0.5}", "{of: pgpo-shuffled, rule: vppo}", "no setting 'rule'; it has"),
         ("seeds:", "tasks: [charts]\nseeds:", "'tasks' stands twice"),
         ("{steps: 6, measure_every: 3}", "5", "protocol must be a mapping, got 5"),
+        ("{steps: 6, measure_every: 3}", "[]", r"protocol must be a mapping, got \[\]"),
         ("steps: 6, measure_every: 3", "steps: true", "steps must be a whole number"),
         ("tasks:", "reference: null\ntasks:", "its reference None is not among its rules"),
         ("tasks:", "oracle: [pgpo]\ntasks:", r"its oracle \['pgpo'\] is not among its rules"),

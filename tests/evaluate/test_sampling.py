@@ -70,8 +70,11 @@ def test_a_response_does_not_depend_on_its_neighbours(warm):
     other = sampled_responses(warm.model, warm.processor, rows[:1], [8], max_new_tokens=60)
     assert other[0] != together[0]
     assert together[0].ended and together[0].tokens < 60 and "\\boxed" in together[0].text
+    ids = warm.processor.tokenizer(together[0].text)["input_ids"]
+    assert together[0].ids == [*ids, warm.processor.tokenizer.eos_token_id]
     cut = sampled_responses(warm.model, warm.processor, rows[:1], [5], max_new_tokens=4)[0]
     assert not cut.ended and cut.tokens == 4 and together[0].text.startswith(cut.text)
+    assert cut.ids == together[0].ids[:4]
 
 
 def test_what_the_checkpoint_says_of_sampling_is_not_heeded(warm, monkeypatch):

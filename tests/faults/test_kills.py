@@ -26,7 +26,7 @@ from sightline.checkpoints import newest_whole
 from sightline.engines.trl import PerceptionGRPOTrainer
 from sightline.tasks import digits
 
-KILLS = int(os.environ.get("SIGHTLINE_KILLS", "8"))  # `make faults` asks for 100
+KILLS = int(os.environ.get("SIGHTLINE_KILLS", "5"))  # `make faults` asks for 100
 STEPS = 6
 
 

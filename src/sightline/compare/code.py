@@ -3,27 +3,23 @@
 import ast
 import hashlib
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 
 from ..records import environment
 
 PACKAGE = Path(__file__).parent.parent
 # what prepares, shows or asks, and decides no number of a cell
-APART = ("check", "data", "report", "score")
+APART = (
+    *("check", "data", "report", "score"),
+    *("cli.py", "demo.py", "dry_run.py", "estimate.py", "eval_flags.py", "flags.py"),
+)
 # of this package, what a cell is made of
 CELL = ("cell.py", "measure.py", "rules.py", "trainer.py", "update_norm.py")
 
 
 def versions() -> dict[str, str]:
     """Of what the numbers of a cell depend on, Sightline's own code among it."""
-    return environment() | {"code": loaded_code()}
-
-
-@cache
-def loaded_code() -> str:
-    """The hash of the code of this process: what is edited after it began is not what it runs."""
-    return code_sha256()
+    return environment() | {"code": LOADED}
 
 
 def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
@@ -55,3 +51,6 @@ def without_text(source: str) -> str:
         ):
             node.body = node.body[1:]
     return ast.dump(tree)
+
+
+LOADED = code_sha256()  # when this process began: what is edited later is not what it runs

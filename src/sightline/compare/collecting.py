@@ -13,7 +13,7 @@ from .code import differing
 from .code import versions as current_versions
 from .results import ResultSet, cell_of
 from .runner import is_finished
-from .suite import Suite
+from .suite import SUITES, Suite
 
 DIGITS = 5  # of a number that is kept
 
@@ -72,13 +72,21 @@ def collect(
         machines.append(f"{os.cpu_count()} cores, {platform.machine()}")
     about = {
         "name": suite.name,
-        "command": f"sightline compare --suite {suite.name}",  # a path says nothing to others
+        "command": _command(suite, registration),
         "machine": "; ".join(dict.fromkeys(machines)),
         "versions": next(iter(versions.values())),
         "registration": dict(registration),
         "suite": suite.text,
     }
     return ResultSet(about, cells)
+
+
+def _command(suite: Suite, registration: Mapping[str, Any]) -> str:
+    """Without folders, which say nothing to others."""
+    packaged = (SUITES / f"{suite.name}.yaml").exists()
+    command = f"sightline compare --suite {suite.name}{'' if packaged else '.yaml'}"
+    document = registration.get("document")
+    return f"{command} --preregistration {document}" if document else command
 
 
 def reusable(suite: Suite, earlier: ResultSet) -> ResultSet:

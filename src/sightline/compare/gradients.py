@@ -52,6 +52,9 @@ def measure_gradients(
     """
     if batches < 4:
         raise ValueError(f"batches must be at least 4, got {batches}")
+    if reference not in rules:
+        raise ValueError(f"reference must be one of {', '.join(rules)}, got {reference!r}")
+    views = _views(rules)
     weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
     size = sum(w.numel() for w in weights)
     gradients = {name: torch.zeros(batches, size) for name in rules}
@@ -62,7 +65,7 @@ def measure_gradients(
         responses, advantages = _roll_out(
             model, processor, rows, group_size, max_new_tokens, 1_000_003 * seed + index
         )
-        tables = _tables(model, processor, task, rules, rows, responses, seed + index)
+        tables = _tables(model, processor, task, rules, views, rows, responses, seed + index)
         log_probs = _log_probs(model, responses)
         for place, (name, rule) in enumerate(rules.items()):
             credit = token_advantages(rule, advantages, tables, responses.mask)
@@ -92,7 +95,8 @@ def _roll_out(
     texts = [response.text for response in sampled]
     right = exact_answer(texts, [row["answer"] for row in rows])
     mixed = [MIX[0] * a + MIX[1] * b for a, b in zip(right, think_format(texts), strict=True)]
-    return encode(processor, rows, texts), group_advantages(torch.tensor(mixed), group_size)
+    responses = encode(processor, rows, [response.ids for response in sampled])
+    return responses, group_advantages(torch.tensor(mixed), group_size)
 
 
 def _tables(
@@ -100,12 +104,12 @@ def _tables(
     processor: Any,
     task: ModuleType,
     rules: Mapping[str, Algorithm],
+    views: Mapping[str, View],
     rows: Sequence[dict],
     responses: Encoded,
     seed: int,
 ) -> dict[str, ViewScores]:
     """The scores of all views of all rules, and what references are told."""
-    views = _views(rules)
     told = {name for rule in rules.values() if isinstance(rule, Told) for name in rule.told}
     scored = score_views(
         model,

@@ -19,7 +19,10 @@ is expected to be ``above`` or ``below`` the second by more than ``margin`` (0 u
 from dataclasses import dataclass
 from typing import Any
 
-from .measure import MEASURED
+import numpy as np
+
+from ..tasks import load
+from .measure import FOUND, MEASURED
 from .results import ResultSet
 from .statistics import mean_of, sign_flip
 from .suite import Suite
@@ -126,6 +129,8 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
             )
     if said["number"] == "twin_accuracy" and not suite.protocol.twins:
         raise ValueError(f"{what}: twin_accuracy is not measured with twins: 0")
+    for one in tasks:
+        _check_measured(what, said["number"], one)
     return Hypothesis(
         name=name,
         says=str(said["says"]),
@@ -136,6 +141,17 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
         expect=said["expect"],
         margin=margin,
     )
+
+
+def _check_measured(what: str, number: str, name: str) -> None:
+    """Raise for a number that the task of this name has not."""
+    task = load(name)
+    row = task.rows(1)[0]
+    if number == "twin_accuracy" and task.twin(row) is None:
+        raise ValueError(f"{what}: {name} has no twins, so no twin_accuracy")
+    spans = task.spans(task.demonstration(row, np.random.default_rng(0))) or []
+    if number in FOUND and not any(span[2] == "visual" for span in spans):
+        raise ValueError(f"{what}: nothing has to be read in {name}, so it has no {number}")
 
 
 def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:

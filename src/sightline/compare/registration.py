@@ -36,7 +36,12 @@ def register(
                 f"of the result set with {begun['document'] or 'none'}: choose another --output-dir"
             )
         begun = here
-    elif begun is None and any(folder.rglob("result.json")):
+    elif any(folder.rglob("result.json")):
+        if begun and begun["document"]:
+            raise ValueError(
+                f"cells in {folder} were begun without a registration, those of the result set "
+                f"with {begun['document']}: choose another --output-dir"
+            )
         begun = _registration(suite, None)  # whatever it was, it was not before them
     if begun is None:
         begun = _registration(suite, document)

@@ -50,7 +50,7 @@ class Told(Algorithm):
 class Oracle(Told):
     """Weigh the tokens that must be read, and those of the answer, over the others.
 
-    A response outside the task's grammar has no labels, and is plain GRPO.
+    A response without a token that must be read, or outside the task's grammar, is plain GRPO.
 
     Args:
         floor: what the other tokens weigh; 0 is the mask.
@@ -76,13 +76,12 @@ class Oracle(Told):
         check_views(scores, self.told)
         labels = keep_real(scores["label"].log_ratio, mask)
         wanted = labels == LABELS["visual"]
+        neutral = ~wanted.any(1, keepdim=True)
         if self.answer:
             wanted = wanted | (labels == LABELS["answer"])
         weights = torch.where(wanted, 1.0, self.floor)
         if self.conserve_mass:
             weights = weights / response_mean(weights, mask)[:, None]
-        # a response without a wanted token has nothing to be told from
-        neutral = ~(wanted & mask).any(1, keepdim=True)
         return keep_real(torch.where(neutral, 1.0, weights), mask)
 
 

@@ -56,9 +56,11 @@ def run_suite(
     check_finished(suite, folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "suite.yaml").write_text(suite.text, encoding="utf-8")
-    for cell in cells:
-        (folder / cell.name / "failure.json").unlink(missing_ok=True)
     left = [cell for cell in cells if not is_finished(folder / cell.name)]
+    for cell in left:
+        with _lock(_lock_of(cell, folder), take=False) as last:
+            if last is not None and (folder / cell.name).exists():
+                shutil.rmtree(folder / cell.name)  # of one that failed, or was killed
     say(f"{len(cells)} cells, {len(left)} to run, {processes} at a time, into {folder}")
     begun, total, strays = time.monotonic(), len(left), 0
     workers: list[BaseProcess] = []
@@ -74,6 +76,7 @@ def run_suite(
                             f"code {worker.exitcode}: {folder / 'logs'} says why"
                         )
             settled = [cell for cell in left if _is_settled(folder / cell.name)]
+            strays = 0 if settled else strays
             left = [cell for cell in left if cell not in settled]
             for cell in settled:
                 so_far = (time.monotonic() - begun) / (total - len(left))
@@ -151,11 +154,14 @@ def _end_with(parent: int) -> None:
 def _run(cell: Cell, suite: Suite, folder: Path) -> bool:
     """Run `cell`, unless somebody else does or is making its warm start; whether it was run."""
     path = folder / cell.name
-    with _lock(folder / "locks" / cell.name.replace("/", "_")) as mine:
-        if not mine or _is_settled(path):
+    with _lock(_lock_of(cell, folder)) as last:
+        if last is None or _is_settled(path):
             return False
+        if path.exists() and last.startswith(f"{os.getppid()} "):
+            _record_failure(folder, cell.name, "its process ended before it did")
+            return True  # this one might end as well, and so on: the next call may try
         if path.exists():
-            shutil.rmtree(path)  # of a process that was killed
+            shutil.rmtree(path)  # of another command, which was killed
         path.mkdir(parents=True)
         try:
             if not _make_warm_start(cell, suite):
@@ -171,12 +177,12 @@ def _make_warm_start(cell: Cell, suite: Suite) -> bool:
     """See to it that the cell's starting weights exist; False where somebody is making them."""
     task, start = tasks.load(cell.task), suite.protocol.start(cell.seed)
     warm = warm_start_path(task, start)
-    with _lock(warm.with_suffix(".lock")) as alone:
+    with _lock(warm.with_suffix(".lock")) as last:
         if warm.exists():
             return True
-        if alone:
+        if last is not None:
             load_warm_model(task, start, from_scratch=True)
-        return alone
+        return last is not None
 
 
 def _record_failure(folder: Path, name: str, reason: str) -> None:
@@ -191,7 +197,8 @@ def _record_death(cells: Sequence[Cell], folder: Path, worker: BaseProcess) -> b
     reason = f"its process ended with exit code {worker.exitcode}"
     for cell in cells:
         path = folder / cell.name
-        with _lock(folder / "locks" / cell.name.replace("/", "_"), worker.pid) as his:
+        with _lock(_lock_of(cell, folder), take=False) as last:
+            his = last == f"{os.getpid()} {worker.pid}"
             if his and path.exists() and not _is_settled(path):
                 _record_failure(folder, cell.name, reason)
                 return True
@@ -213,28 +220,33 @@ def _outcome(path: Path) -> str:
     return f"{first:.1%} -> {last:.1%}"
 
 
+def _lock_of(cell: Cell, folder: Path) -> Path:
+    return folder / "locks" / cell.name.replace("/", "_")
+
+
 @contextmanager
-def _lock(path: Path, last: int | None = None) -> Iterator[bool]:
-    """Whether this process holds the lock of `path` meanwhile; nobody waits for it.
+def _lock(path: Path, take: bool = True) -> Iterator[str | None]:
+    """Hold the lock of `path` meanwhile, unless somebody does: nobody waits for it.
+
+    Yields who took it last, process and its parent ("parent process"), or None if it is not held.
 
     Args:
-        last: only if this process was the last to hold it.
+        take: whether to be named as the last.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            yield False
+            yield None
             return
         file.seek(0)
-        if last is not None:
-            yield file.read() == str(last)
-            return
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        yield True
+        last = file.read()
+        if take:
+            file.truncate(0)
+            file.write(f"{os.getppid()} {os.getpid()}")
+            file.flush()
+        yield last
 
 
 def _write_to(log: Path) -> None:

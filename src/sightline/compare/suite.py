@@ -96,7 +96,7 @@ def parse_suite(name: str, text: str) -> Suite:
         rules=rules,
         learning_rates=_rates(what, content["learning_rates"], rules),
         seeds=_seeds(what, content["seeds"]),
-        protocol=_protocol(what, content.get("protocol") or {}),
+        protocol=_protocol(what, {} if content.get("protocol") is None else content["protocol"]),
         reference=reference,
         oracle=oracle,
     )

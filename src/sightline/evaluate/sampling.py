@@ -41,11 +41,13 @@ class Sampled(NamedTuple):
         text: without the end token.
         tokens: how many were generated, the end token included.
         ended: whether it came to an end by itself; else it was cut off.
+        ids: the tokens, the end token included where there is one.
     """
 
     text: str
     tokens: int
     ended: bool
+    ids: list[int]
 
 
 @torch.no_grad()
@@ -92,9 +94,10 @@ def sampled_responses(
     found = []
     for ids in generated[:, width:].tolist():
         end = next((place for place, token in enumerate(ids) if token in ends), None)
-        kept = ids if end is None else ids[:end]
-        text = processor.tokenizer.decode(kept, skip_special_tokens=True)
-        found.append(Sampled(text, len(kept) + (end is not None), end is not None))
+        kept = ids if end is None else ids[: end + 1]
+        written = kept if end is None else kept[:-1]
+        text = processor.tokenizer.decode(written, skip_special_tokens=True)
+        found.append(Sampled(text, len(kept), end is not None, kept))
     return found
 
 
