@@ -1,6 +1,6 @@
 """Signal and noise of the gradient under each rule of credit, at a policy that is not trained.
 
-    python benchmarks/credit_gradients.py --task digits-sum-48-free --seed 0 --batches 24
+    python benchmarks/credit_gradients.py --task digits-sum-48-free --seed 1 --batches 32
 
 Samples batches from the warm start of the task and measures what every rule makes of them
 (`sightline.compare.gradients`). Adds to `benchmarks/results/testbed/gradients.json` and prints the
@@ -22,9 +22,8 @@ from sightline.warm_start import load_warm_model
 
 RESULTS = TESTBED / "gradients.json"
 SHOWN = (
-    *("uniform", "oracle", "oracle-floor", "oracle-read", "pgpo", "pgpo-kl", "pgpo-shuffled"),
-    *("vppo", "vppo-filter", "vppo-scale", "prpo", "prpo-conserve", "top-10", "top-40"),
-    *("entropy-40", "sightline", "sightline-50"),
+    *("uniform", "oracle", "oracle-read", "pgpo", "pgpo-shuffled", "vppo", "vppo-filter"),
+    *("prpo", "top-10", "top-40", "entropy-40", "sightline"),
 )
 NUMBERS = {
     "norm": "norm of the mean",
@@ -42,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--task", default="digits-sum-48-free")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batches", type=int, default=24)
+    parser.add_argument("--batches", type=int, default=32)
     args = parser.parse_args()
     use_threads(1)
     quiet_libraries()
