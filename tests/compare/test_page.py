@@ -44,7 +44,9 @@ def cell(task, rule, rate, seed):
         )  # fmt: skip
         costs = {"tokens": 100 * step, "passes": 8 * step, "seconds": 2.5 * step}
         found = {"step": step, "accuracy": accuracy, "twin_accuracy": None, **costs}
-        return found | dict.fromkeys(names, 0.75)
+        # the measure loses what the policy gains, under pgpo twice
+        lost = (accuracy - 0.25) * (2 if rule == "pgpo" else 1)
+        return found | dict.fromkeys(names, 0.75) | {"precision_kl": 0.75 - lost}
 
     after = AFTER[rule][seed] - (0.1 if rate == 1e-5 else 0)
     return {
@@ -87,6 +89,11 @@ def test_standings_by_hand(results):
     assert oracle.strict.value == pytest.approx(1)
     assert pgpo.last["tokens"] == 200 and pgpo.first["twin_accuracy"] is None
     assert pgpo.training == {"grad_norm": pytest.approx(0.375)}
+    change, beside = pgpo.changes["precision_kl"]
+    assert change[0] == pytest.approx(-2 * 1.2 / 5) and change[1] < change[0] < change[2]
+    assert beside[0] == pytest.approx(-2 * 1.2 / 5 + uniform.gain[0])
+    assert uniform.changes["precision_kl"][1] is None
+    assert pgpo.changes["auroc_k3"] == ((0, 0, 0), (0, 0, 0))
 
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figures):
@@ -112,7 +119,7 @@ def test_the_page_and_its_files(results, tmp_path, monkeypatch):
     assert html.count("<svg") == 2 * (1 + 2 * 3)  # headline and three of each task, wide and narrow
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert (tmp_path / "figures" / "dose.png").stat().st_size > 5000
-    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 4
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 5
     monkeypatch.setattr(page, "save_drawings", lambda drawings, folder: None)
     assert path.read_bytes() == write_page(results, tmp_path / "again").read_bytes()
 

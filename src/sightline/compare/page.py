@@ -108,6 +108,7 @@ def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[s
         "tables": [
             _outcomes(task, of_task),
             _parts(task, of_task),
+            _changes(task, of_task),
             _updates(task, of_task),
             _costs(task, of_task),
         ],
@@ -199,6 +200,19 @@ def _parts(task: str, found: Sequence[Standing]) -> Table:
         for s in found
     ]
     return Table(f"parts-{task}", ("rule", *names.values()), rows)
+
+
+def _changes(task: str, found: Sequence[Standing]) -> Table:
+    """Whether the measure keeps finding what must be read while the policy trains on it."""
+    names = {"precision_kl": "precision, exact KL", "precision_k3": "precision, k3"}
+    names["auroc_k3"] = "AUROC, k3"
+    header = [f"{name}: {of}" for name in names.values() for of in ("change", "over the reference")]
+    rows = []
+    for s in found:
+        changes = [change for name in names for change in s.changes[name]]
+        if any(changes):
+            rows.append((s.rule, *(_points(*change) if change else "" for change in changes)))
+    return Table(f"changes-{task}", ("rule", *header), rows)
 
 
 def _updates(task: str, found: Sequence[Standing]) -> Table:

@@ -10,6 +10,9 @@ from .results import ResultSet
 from .statistics import Difference, Share, holm, mean_of, paired_difference, share_of
 
 OUTCOME = "accuracy"  # greedy, on held-out questions, after the last step
+MEASURES = ("precision_kl", "precision_k3", "auroc_k3")  # does the measure feed on its own errors?
+
+Interval = tuple[float, float | None, float | None]  # a mean over seeds, and its ends or None
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class Standing:
         strict: the same over the reference: (rule - reference) / (oracle - reference).
         first, last: means over seeds of every number measured, before and after.
         training: means over seeds of what the updates were like, `cell.WATCHED`.
+        changes: of each of `MEASURES`, how far it rose in training, and how much further than
+            under the reference: two means over seeds with their intervals, as far as there are any.
     """
 
     task: str
@@ -34,7 +39,7 @@ class Standing:
     rate: float
     seeds: list[int]
     failed: int
-    gain: tuple[float, float | None, float | None]
+    gain: Interval
     difference: Difference | None
     p: float | None
     headroom: Share | None
@@ -42,6 +47,7 @@ class Standing:
     first: dict[str, float | None]
     last: dict[str, float | None]
     training: dict[str, float | None]
+    changes: dict[str, tuple[Interval | None, Interval | None]]
 
 
 def standings(results: ResultSet) -> list[Standing]:
@@ -58,6 +64,10 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
     rates = {rule: results.best_rate(task, rule) for rule in suite.rules}
     outcomes = {rule: results.outcome(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
     gains = {rule: results.gain(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
+    rises = {
+        rule: {number: results.gain(task, rule, rates[rule], number) for number in MEASURES}
+        for rule in suite.rules
+    }
     reference = outcomes[suite.reference]
     differences = {
         rule: paired_difference(found, reference)
@@ -90,9 +100,22 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
                 first=_means([cell["points"][0] for cell in finished]),
                 last=_means([cell["points"][-1] for cell in finished]),
                 training=_means([cell.get("training", {}) for cell in finished]),
+                changes={
+                    number: (
+                        _mean(rises[rule][number]),
+                        None
+                        if rule == suite.reference
+                        else _mean(_minus(rises[rule][number], rises[suite.reference][number])),
+                    )
+                    for number in MEASURES
+                },
             )
         )
     return found
+
+
+def _mean(each: Mapping[int, float]) -> Interval | None:
+    return mean_of(list(each.values())) if each else None
 
 
 def _minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
