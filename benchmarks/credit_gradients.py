@@ -18,6 +18,7 @@ from sightline.compare.gradients import measure_gradients
 from sightline.compare.measure import longest_response
 from sightline.compare.rules import RULES
 from sightline.process import quiet_libraries, use_threads
+from sightline.report.formats import MINUS
 from sightline.warm_start import load_warm_model
 
 RESULTS = TESTBED / "gradients.json"
@@ -85,7 +86,7 @@ def _cell(value: float | Sequence[float] | None) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     ratio, low, high = value
-    return f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+    return f"{ratio:.2f} ({low:.2f} to {high:.2f})".replace("-", MINUS)
 
 
 if __name__ == "__main__":
