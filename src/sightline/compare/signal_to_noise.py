@@ -151,4 +151,4 @@ def _jackknife(
 def _products(first: Float[Tensor, "B N"], second: Float[Tensor, "B N"]) -> np.ndarray:
     # in pieces: in double precision the whole would take twice its memory again
     pieces = zip(first.split(PIECE, 1), second.split(PIECE, 1), strict=True)
-    return sum(a.double() @ b.double().T for a, b in pieces).numpy()
+    return np.sum([(a.double() @ b.double().T).numpy() for a, b in pieces], axis=0)
