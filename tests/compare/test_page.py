@@ -46,7 +46,7 @@ def cell(task, rule, rate, seed):
         found = {"step": step, "accuracy": accuracy, "twin_accuracy": None, **costs}
         # the measure loses what the policy gains, under pgpo twice
         lost = (accuracy - 0.25) * (2 if rule == "pgpo" else 1)
-        return found | dict.fromkeys(names, 0.75) | {"precision_kl": 0.75 - lost}
+        return found | dict.fromkeys(names, 0.75) | {"precision_kl": round(0.75 - lost, 5)}
 
     after = AFTER[rule][seed] - (0.1 if rate == 1e-5 else 0)
     return {
