@@ -204,8 +204,11 @@ def _parts(task: str, found: Sequence[Standing]) -> Table:
 
 def _changes(task: str, found: Sequence[Standing]) -> Table:
     """Whether the measure keeps finding what must be read while the policy trains on it."""
-    names = {"precision_kl": "precision, exact KL", "precision_k3": "precision, k3"}
-    names["auroc_k3"] = "AUROC, k3"
+    names = {
+        "precision_kl": "precision, exact KL",
+        "precision_k3": "precision, k3",
+        "auroc_k3": "AUROC, k3",
+    }
     header = [f"{name}: {of}" for name in names.values() for of in ("change", "over the reference")]
     rows = []
     for s in found:
