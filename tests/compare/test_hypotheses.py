@@ -58,7 +58,7 @@ def verdict(task, rules=("pgpo", "uniform"), **fields):
 )
 def test_by_interval_and_margin(expect, margin, said):
     found = verdict(TASKS[0], expect=expect, margin=margin)
-    assert found.said == said and found.seeds == 5
+    assert found.said == said and found.sample == 5
     assert found.mean == pytest.approx(0.03)
     assert (found.low, found.high) == pytest.approx((0.0176, 0.0424), abs=1e-4)
     assert found.p == pytest.approx(2 / 32)  # all leads are positive
@@ -86,6 +86,25 @@ def test_of_two_tasks_the_second_is_taken_away():
     assert verdict((TASKS[0], TASKS[1])).mean == pytest.approx(-0.08)
 
 
+def test_over_all_tasks_the_tasks_are_the_sample():
+    """Means of 3, 11 and 7 points: 7 ± 4.303 · 4 / sqrt(3) = 7 ± 9.94."""
+    three = parse_suite("s", TEXT.replace("tasks: [", "tasks: [text-only, irrelevant, shapes, "))
+    document = "H: {says: a lead, task: all, rules: [pgpo, uniform]}"
+    hypothesis = parse_hypotheses(document, three)[0]
+    assert hypothesis.tasks == ("shapes", *TASKS)  # nothing has to be read in the other two
+    two = results()
+    cells = [{**c, "task": "shapes"} for c in two.cells if c["task"] == TASKS[0]]
+    for cell in cells:
+        cell["points"] = [dict(point) for point in cell["points"]]
+        cell["points"][-1]["accuracy"] += 0.04 if cell["rule"] == "pgpo" else 0.0
+    found = judge(hypothesis, ResultSet({**two.about, "suite": three.text}, two.cells + cells))
+    assert (found.sample, found.said) == (3, "undecided")
+    assert (found.mean, found.high) == pytest.approx((0.07, 0.07 + 0.0994), abs=1e-4)
+    assert found.p == pytest.approx(2 / 8)
+    with pytest.raises(ValueError, match="H: all takes 3 tasks of the suite"):
+        parse_hypotheses(document, SUITE)
+
+
 def test_a_change_is_over_the_start():
     assert verdict(TASKS[0], of="change").mean == pytest.approx(0.03 - 0.01)
 
@@ -95,10 +114,10 @@ def test_without_enough_seeds_nothing_is_decided():
     few = ResultSet(few.about, [cell for cell in few.cells if cell["seed"] < 2])
     hypothesis = Hypothesis("H", "a claim", TASKS[:1], ("pgpo", "uniform"))
     found = judge(hypothesis, few)
-    assert (found.seeds, found.low, found.said) == (2, None, "undecided")
+    assert (found.sample, found.low, found.said) == (2, None, "undecided")
     assert found.mean == pytest.approx(0.03)
     nothing = judge(hypothesis, ResultSet(few.about, []))
-    assert (nothing.seeds, nothing.mean, nothing.said) == (0, None, "undecided")
+    assert (nothing.sample, nothing.mean, nothing.said) == (0, None, "undecided")
 
 
 DOCUMENT = """

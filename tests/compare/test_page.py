@@ -14,7 +14,7 @@ from sightline.compare.page import write_page
 from sightline.compare.registration import register, status
 from sightline.compare.results import ResultSet, read_results, write_results
 from sightline.compare.suite import parse_suite
-from sightline.compare.summary import standings
+from sightline.compare.summary import over_tasks, standings
 from sightline.records import write_json
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,28 @@ def test_standings_by_hand(results):
     assert beside[0] == pytest.approx(-2 * 1.2 / 5 + uniform.gain[0])
     assert uniform.changes["precision_kl"][1] is None
     assert pgpo.changes["auroc_k3"] == ((0, 0, 0), (0, 0, 0))
+
+
+def test_over_three_tasks_the_tasks_are_the_sample(results, tmp_path, no_figures):
+    """PGPO's leads of 9, 9 and 15 points: 11 ± 4.303 · sqrt(12) / sqrt(3) = 11 ± 8.6."""
+    assert not over_tasks(results)
+    text = TEXT.replace("tasks: [", "tasks: [irrelevant, shapes, ")
+    for other, more in (("irrelevant", 0.5), ("shapes", 0.06)):
+        for found in [c for c in results.cells if c["task"] == "digits-sum-12-free"]:
+            points = [dict(point) for point in found["points"]]
+            points[-1]["accuracy"] += more if found["rule"] == "pgpo" else 0
+            results.cells.append({**found, "task": other, "points": points})
+    results = ResultSet({**results.about, "suite": text}, results.cells)
+    oracle, pgpo = over_tasks(results)
+    assert (oracle.rule, oracle.p, pgpo.rule) == ("oracle", None, "pgpo")
+    assert list(pgpo.means) == ["shapes", "digits-sum-12-free", "digits-sum-48-free"]
+    assert pgpo.difference.each == pytest.approx([0.15, 0.09, 0.09])
+    assert pgpo.difference.low == pytest.approx(0.11 - 0.086, abs=1e-3)
+    assert pgpo.p == pytest.approx(2 / 8)
+    html = write_page(results, tmp_path).read_text()
+    for said in (html, (tmp_path / "report.md").read_text()):
+        assert "Over all tasks" in said and "+11.0 (+2.4 to +19.6)" in said
+    assert (tmp_path / "tables" / "over-tasks.csv").read_text().count("\n") == 3
 
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figures):

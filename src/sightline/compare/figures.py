@@ -9,40 +9,38 @@ from ..report.charts import LINES, lines
 from ..report.drawing import COLOURS, Drawing, drawing, inline_svg
 from .results import ResultSet
 from .statistics import mean_of
-from .summary import Standing
+from .summary import Overall, Standing
 
 MOST_LINES = len(LINES)  # in one figure: the first rules of the suite
 AXES = {"tokens": "tokens sampled", "passes": "responses through the model", "seconds": "seconds"}
 
 
-def differences(task: str, standings: Sequence[Standing]) -> Drawing:
-    """Each rule's difference from the reference, with its interval and one dot per seed."""
-    shown = [standing for standing in standings if standing.difference]
+def differences(
+    name: str, title: str, found: Sequence[Standing | Overall], sample: str = "seeds"
+) -> Drawing:
+    """Each rule's difference from the reference, with its interval and a mark per seed, or task."""
+    shown = [standing for standing in found if standing.difference]
     with drawing(5.2, 0.75 + 0.3 * len(shown)) as figure:
         axes = figure.subplots()
         axes.axvline(0, color=COLOURS["ink"], lw=0.8)
         for height, standing in enumerate(shown):
-            found = standing.difference
-            assert found is not None
-            each = [100 * value for value in found.each]
+            difference = standing.difference
+            assert difference is not None
+            each = [100 * value for value in difference.each]
             axes.plot(each, [height] * len(each), "|", ms=7, color=COLOURS["other"])
-            tip = f"{standing.rule}: {100 * found.mean:+.1f} points, {len(each)} seeds"
-            if found.low is not None and found.high is not None:
-                axes.plot(
-                    [100 * found.low, 100 * found.high], [height] * 2, lw=2, color=COLOURS["accent"]
-                )
-                tip += f", 95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
-            (dot,) = axes.plot(100 * found.mean, height, "o", ms=5, color=COLOURS["accent"])
+            tip = f"{standing.rule}: {100 * difference.mean:+.1f} points, {len(each)} {sample}"
+            if difference.low is not None and difference.high is not None:
+                low, high = 100 * difference.low, 100 * difference.high
+                axes.plot([low, high], [height] * 2, lw=2, color=COLOURS["accent"])
+                tip += f", 95 % interval {low:+.1f} to {high:+.1f}"
+            (dot,) = axes.plot(100 * difference.mean, height, "o", ms=5, color=COLOURS["accent"])
             dot.set_gid(f"tip:{tip}")
-        names = [f"{standing.rule}  (lr {standing.rate:g})" for standing in shown]
-        axes.set_yticks(range(len(shown)), names, color=COLOURS["ink"])
+        axes.set_yticks(range(len(shown)), [s.label for s in shown], color=COLOURS["ink"])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(axis="x")
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("held-out accuracy, points above the reference")
-        return inline_svg(
-            figure, f"differences-{task}", f"{task}: difference of each rule from the reference"
-        )
+        return inline_svg(figure, name, title)
 
 
 def dose(shares: Mapping[str, float], standings: Sequence[Standing]) -> Drawing | None:

@@ -9,10 +9,11 @@ A document is a YAML mapping of names to hypotheses::
       expect: above
       margin: 0.02
 
-``rules`` names two, and the first minus the second is what is judged; ``task`` two tasks for how
-much larger that difference is on the first. ``number`` is what is compared, ``accuracy`` unless
-told; ``of: change`` takes how far it rose in training, ``of: end`` what it ended at. The first
-is expected to be ``above`` or ``below`` the second by more than ``margin`` (0 unless told), or
+``rules`` names two, and the first minus the second is what is judged; ``task`` one task, or two
+for how much larger that difference is on the first, or ``all`` for its mean over those of the suite
+in which something has to be read. ``number`` is what is compared, ``accuracy`` unless told;
+``of: change`` takes how far it rose in training, ``of: end`` what it ended at. The first is
+expected to be ``above`` or ``below`` the second by more than ``margin`` (0 unless told), or
 ``within`` it on either side.
 """
 
@@ -24,8 +25,8 @@ import numpy as np
 from ..tasks import load
 from .measure import FOUND, MEASURED
 from .results import ResultSet
-from .statistics import mean_of, sign_flip
-from .suite import Suite
+from .statistics import FEWEST, mean_of, sign_flip
+from .suite import Suite, has_to_read
 from .yaml_text import mapping, names, number, read_yaml
 
 EXPECT = ("above", "below", "within")
@@ -37,12 +38,13 @@ class Hypothesis:
     """What is expected of one number, with all that decides it.
 
     Args:
-        tasks: one, or two of which the second's difference is taken away.
+        tasks: one, or two of which the second's difference is taken away; or many, `over_tasks`.
         rules: the first minus the second.
         number: one of `measure.MEASURED`.
         of: `end`, or `change` for how far it rose in training.
         expect: `above` or `below` by more than the margin, or `within` it.
         margin: at least 0, in the units of `number`.
+        over_tasks: the tasks are the sample, each with its mean over seeds.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Hypothesis:
     of: str = "end"
     expect: str = "above"
     margin: float = 0.0
+    over_tasks: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,15 +63,16 @@ class Verdict:
     """What the cells say of a hypothesis.
 
     Args:
-        seeds: on which both rules were run to the end, on every task.
-        mean, low, high: of the difference over seeds, with its 95 % interval; None without seeds,
-            or for fewer than an interval takes.
-        p: of the sign-flip test that there is no difference; None for fewer than two seeds.
+        sample: seeds on which both rules were run to the end, on every task; or tasks, on each of
+            which they were on some seed.
+        mean, low, high: of the difference over the sample, with its 95 % interval; None without
+            one, or for fewer than an interval takes.
+        p: of the sign-flip test that there is no difference; None for a sample of fewer than two.
         said: `held`, `refuted` or `undecided`; by the interval and nothing else.
     """
 
     hypothesis: Hypothesis
-    seeds: int
+    sample: int
     mean: float | None
     low: float | None
     high: float | None
@@ -106,14 +110,21 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
         raise ValueError(
             f"{what}: margin must be at least 0, and above it for within, got {margin}"
         )
-    task = said["task"]
+    task, over_tasks = said["task"], said["task"] == "all"
+    if over_tasks:
+        task = [one for one in suite.tasks if has_to_read(one)]
     tasks = names(f"{what}: task", task if isinstance(task, list) else [task])
     rules = names(f"{what}: rules", said["rules"])
     if len(rules) != 2:
         raise ValueError(f"{what}: rules must be two, the first minus the second, got {rules}")
-    if not 1 <= len(tasks) <= 2:
+    if over_tasks and len(tasks) < FEWEST:
         raise ValueError(
-            f"{what}: task must be one, or two of which the second is taken away, got {tasks}"
+            f"{what}: all takes {FEWEST} tasks of the suite in which something has to be read, "
+            f"got {tasks}"
+        )
+    if not over_tasks and not 1 <= len(tasks) <= 2:
+        raise ValueError(
+            f"{what}: task must be one, two of which the second is taken away, or all, got {tasks}"
         )
     for kind, named, there in (("task", tasks, suite.tasks), ("rule", rules, list(suite.rules))):
         if missing := [one for one in named if one not in there]:
@@ -140,17 +151,16 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
         of=said["of"],
         expect=said["expect"],
         margin=margin,
+        over_tasks=over_tasks,
     )
 
 
 def _check_measured(what: str, number: str, name: str) -> None:
     """Raise for a number that the task of this name has not."""
     task = load(name)
-    row = task.rows(1)[0]
-    if number == "twin_accuracy" and task.twin(row) is None:
+    if number == "twin_accuracy" and task.twin(task.rows(1)[0]) is None:
         raise ValueError(f"{what}: {name} has no twins, so no twin_accuracy")
-    spans = task.spans(task.demonstration(row, np.random.default_rng(0))) or []
-    if number in FOUND and not any(span[2] == "visual" for span in spans):
+    if number in FOUND and not has_to_read(name):
         raise ValueError(f"{what}: nothing has to be read in {name}, so it has no {number}")
 
 
@@ -164,8 +174,11 @@ def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
             for rule in hypothesis.rules
         )
         per_task.append({seed: first[seed] - second[seed] for seed in first.keys() & second.keys()})
-    shared = sorted(set.intersection(*(set(found) for found in per_task)))
-    each = [per_task[0][seed] - sum(found[seed] for found in per_task[1:]) for seed in shared]
+    if hypothesis.over_tasks:
+        each = [float(np.mean(list(found.values()))) for found in per_task if found]
+    else:
+        shared = sorted(set.intersection(*(set(found) for found in per_task)))
+        each = [per_task[0][seed] - sum(found[seed] for found in per_task[1:]) for seed in shared]
     if not each:
         return Verdict(hypothesis, 0, None, None, None, None, "undecided")
     mean, low, high = mean_of(each)

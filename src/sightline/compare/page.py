@@ -17,7 +17,7 @@ from .registration import status
 from .results import ResultSet
 from .statistics import FEWEST, holm
 from .suite import Suite
-from .summary import Standing, standings
+from .summary import Overall, Standing, over_tasks, standings
 
 HERE = Path(__file__).parent
 # shares, whose differences are told in points; the others have units of their own
@@ -36,14 +36,21 @@ def write_page(results: ResultSet, folder: Path) -> Path:
     found = standings(results)
     sections = [_section(results, task, found) for task in results.suite.tasks]
     headline = dose(visual_shares(results.suite.tasks), found)
+    overall = over_tasks(results)
     failures = [cell for cell in results.cells if "failure" in cell]
     verdicts = judge_all(results)
+    across = None
+    if overall:
+        title = "Over all tasks: difference of each rule from the reference"
+        across = differences("over-tasks", title, overall, "tasks")
     content = {
         "about": results.about,
         "registration": status(results.about["registration"], results.suite),
         "hypotheses": _verdicts(verdicts),
         "suite": results.suite,
         "headline": headline,
+        "overall": _over_tasks(overall),
+        "across": across,
         "sections": sections,
         "failures": failures,
         "missing": len(list(results.suite.cells())) - len(results.cells),
@@ -60,9 +67,11 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    drawings = [drawn for section in sections for drawn in section["drawings"]]
-    save_drawings([headline, *drawings] if headline else drawings, folder / "figures")
+    drawings = [headline, across, *(drawn for s in sections for drawn in s["drawings"])]
+    save_drawings([drawn for drawn in drawings if drawn], folder / "figures")
     tables = [table for section in sections for table in section["tables"]]
+    if overall:
+        tables.append(content["overall"])
     if verdicts:
         tables.append(content["hypotheses"])
     write_tables(tables, folder / "tables")
@@ -95,7 +104,8 @@ def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[s
     of_task = [standing for standing in found if standing.task == task]
     drawn: list[Drawing | None] = []
     if any(standing.difference for standing in of_task):
-        drawn.append(differences(task, of_task))
+        title = f"{task}: difference of each rule from the reference"
+        drawn.append(differences(f"differences-{task}", title, of_task))
     drawn += [curves(results, task, of_task, "accuracy", "accuracy", axis) for axis in AXES]
     drawn += [
         curves(results, task, of_task, "precision_kl", "precision of dependency (exact KL)"),
@@ -116,7 +126,7 @@ def _section(results: ResultSet, task: str, found: Sequence[Standing]) -> dict[s
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    header = ("hypothesis", "says", "verdict", "found (95 %)", "p, Holm", "seeds", "expected")
+    header = ("hypothesis", "says", "verdict", "found (95 %)", "p, Holm", "sample", "expected")
     corrected = holm({v.hypothesis.name: v.p for v in verdicts if v.p is not None})
     rows = [
         (
@@ -125,7 +135,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
             verdict.said,
             _found(verdict),
             "" if verdict.p is None else plain(corrected[verdict.hypothesis.name], 2),
-            verdict.seeds,
+            f"{verdict.sample} {'tasks' if verdict.hypothesis.over_tasks else 'seeds'}",
             _expected(verdict.hypothesis),
         )
         for verdict in verdicts
@@ -145,7 +155,7 @@ def _found(verdict: Verdict) -> str:
 def _expected(hypothesis: Hypothesis) -> str:
     of = "change of " if hypothesis.of == "change" else ""
     first, second = hypothesis.rules
-    place = " more than on ".join(hypothesis.tasks)
+    place = "all tasks" if hypothesis.over_tasks else " more than on ".join(hypothesis.tasks)
     scale, unit = (100, " points") if hypothesis.number in IN_POINTS else (1, "")
     margin = f"{scale * hypothesis.margin:.3g}{unit}"
     how = {
@@ -154,6 +164,23 @@ def _expected(hypothesis: Hypothesis) -> str:
         "within": f"within {margin} of it",
     }[hypothesis.expect]
     return f"{of}{hypothesis.number}, {first} over {second} on {place}: {how}"
+
+
+def _over_tasks(overall: Sequence[Overall]) -> Table:
+    """Every rule's difference over the tasks, and on each of them."""
+    named = list(dict.fromkeys(task for one in overall for task in one.means))
+    header = ("rule", "tasks", "over the reference (95 %)", "p, Holm", *named)
+    rows = [
+        (
+            one.rule,
+            len(one.means),
+            _points(one.difference.mean, one.difference.low, one.difference.high),
+            "" if one.p is None else plain(one.p, 2),
+            *(signed(one.means[task]) if task in one.means else "" for task in named),
+        )
+        for one in overall
+    ]
+    return Table("over-tasks", header, rows)
 
 
 def _outcomes(task: str, found: Sequence[Standing]) -> Table:
@@ -263,6 +290,9 @@ def _markdown(content: Mapping[str, Any]) -> str:
         lines += ["## What was expected, and what came out", "", *_table(content["hypotheses"]), ""]
     if content["headline"]:
         lines += ["![Gain over the reference](figures/dose.svg)", ""]
+    if content["across"]:
+        lines += ["## Over all tasks", "", *_table(content["overall"]), ""]
+        lines += ["![Over all tasks](figures/over-tasks.svg)", ""]
     for section in content["sections"]:
         lines += [f"## {section['task']}", ""]
         for table in section["tables"]:

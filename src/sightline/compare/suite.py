@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import tasks
 from ..algorithms import Algorithm
 from .cell import Cell, Protocol
@@ -54,6 +56,13 @@ class Suite:
                 for rule in self.rules:
                     for rate in self.learning_rates[rule]:
                         yield Cell(task, rule, rate, seed)
+
+
+def has_to_read(task: str) -> bool:
+    """Whether something has to be read from the picture in the task of this name."""
+    module = tasks.load(task)
+    text = module.demonstration(module.rows(1)[0], np.random.default_rng(0))
+    return any(label == "visual" for _, _, label in module.spans(text) or [])
 
 
 def find_suite(name: str) -> Suite:

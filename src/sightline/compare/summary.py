@@ -1,4 +1,7 @@
-"""A result set in numbers: outcome, difference, headroom and cost of each rule on each task."""
+"""A result set in numbers: outcome, difference, headroom and cost of each rule on each task.
+
+And over all tasks, which are then the sample.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from .results import ResultSet
-from .statistics import Difference, Share, holm, mean_of, paired_difference, share_of
+from .statistics import (
+    FEWEST,
+    Difference,
+    Share,
+    holm,
+    mean_of,
+    paired_difference,
+    share_of,
+    sign_flip,
+)
+from .suite import has_to_read
 
 OUTCOME = "accuracy"  # greedy, on held-out questions, after the last step
 MEASURES = ("precision_kl", "precision_k3", "auroc_k3")  # does the measure feed on its own errors?
@@ -48,6 +61,11 @@ class Standing:
     last: dict[str, float | None]
     training: dict[str, float | None]
     changes: dict[str, tuple[Interval | None, Interval | None]]
+
+    @property
+    def label(self) -> str:
+        """Of a figure."""
+        return f"{self.rule}  (lr {self.rate:g})"
 
 
 def standings(results: ResultSet) -> list[Standing]:
@@ -112,6 +130,59 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
             )
         )
     return found
+
+
+@dataclass(frozen=True)
+class Overall:
+    """How a rule does over the tasks of a suite in which something has to be read.
+
+    Args:
+        means: per task, in the order of the suite, its difference from the reference, a mean over
+            the seeds that both were run on.
+        difference: of these; the tasks are the sample.
+        p: of the difference, corrected for all rules (Holm); None for the oracle.
+    """
+
+    rule: str
+    means: dict[str, float]
+    difference: Difference
+    p: float | None
+
+    @property
+    def label(self) -> str:
+        """Of a figure."""
+        return self.rule
+
+
+def over_tasks(results: ResultSet) -> list[Overall]:
+    """Every rule that was run on `FEWEST` tasks beside the reference."""
+    suite = results.suite
+    read = [task for task in suite.tasks if has_to_read(task)]
+    means: dict[str, dict[str, float]] = {}
+    for rule in suite.rules:
+        found = {task: _lead(results, task, rule) for task in read}
+        means[rule] = {
+            task: float(np.mean(list(each.values()))) for task, each in found.items() if each
+        }
+    differences = {
+        rule: Difference(*mean_of(each), sign_flip(each), each)
+        for rule, each in ((rule, list(found.values())) for rule, found in means.items())
+        if rule != suite.reference and len(each) >= FEWEST
+    }
+    corrected = holm({rule: d.p for rule, d in differences.items() if rule != suite.oracle})
+    return [
+        Overall(rule, means[rule], difference, corrected.get(rule))
+        for rule, difference in differences.items()
+    ]
+
+
+def _lead(results: ResultSet, task: str, rule: str) -> dict[int, float]:
+    """Per seed, how far the rule ends above the reference."""
+    rule_and_reference = (
+        results.outcome(task, one, results.best_rate(task, one), OUTCOME)
+        for one in (rule, results.suite.reference)
+    )
+    return _minus(*rule_and_reference)
 
 
 def _mean(each: Mapping[int, float]) -> Interval | None:
