@@ -19,6 +19,7 @@ from sightline.compare.measure import longest_response
 from sightline.compare.rules import RULES
 from sightline.process import quiet_libraries, use_threads
 from sightline.report.formats import MINUS
+from sightline.report.tables import Table, in_markdown
 from sightline.warm_start import load_warm_model
 
 RESULTS = TESTBED / "gradients.json"
@@ -73,11 +74,8 @@ def main() -> None:
 
 def table(found: dict) -> str:
     """In Markdown; a row per rule."""
-    lines = ["| rule | " + " | ".join(NUMBERS.values()) + " |", "|---" * (len(NUMBERS) + 1) + "|"]
-    for name, numbers in found.items():
-        cells = [_cell(numbers[key]) for key in NUMBERS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [[name, *(_cell(numbers[key]) for key in NUMBERS)] for name, numbers in found.items()]
+    return in_markdown(Table("rules", ("rule", *NUMBERS.values()), rows))
 
 
 def _cell(value: float | Sequence[float] | None) -> str:

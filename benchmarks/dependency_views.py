@@ -18,6 +18,7 @@ from sightline.draws import Draws
 from sightline.encoding import encode
 from sightline.evaluate import sampled_responses
 from sightline.process import quiet_libraries, use_threads
+from sightline.report.tables import Table, in_markdown
 from sightline.scoring import score_views
 from sightline.views import AddNoise, Blind, Gray, MaskPatches, OtherImage, SameImage
 from sightline.warm_start import load_warm_model
@@ -79,11 +80,11 @@ def main() -> None:
 
 def table(found: dict) -> str:
     """In Markdown; a row per view."""
-    lines = ["| view | " + " | ".join(NUMBERS.values()) + " |", "|---" * (len(NUMBERS) + 1) + "|"]
-    for name, numbers in found.items():
-        cells = ["n/a" if numbers[key] is None else f"{numbers[key]:.3f}" for key in NUMBERS]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    rows = [
+        [name, *("n/a" if numbers[key] is None else f"{numbers[key]:.3f}" for key in NUMBERS)]
+        for name, numbers in found.items()
+    ]
+    return in_markdown(Table("views", ("view", *NUMBERS.values()), rows))
 
 
 if __name__ == "__main__":

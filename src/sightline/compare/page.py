@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from .. import tasks
 from ..report.drawing import Drawing, save_drawings
 from ..report.formats import MINUS, clean, percent, plain, signed
-from ..report.tables import Table, write_tables
+from ..report.tables import Table, in_markdown, write_tables
 from .figures import AXES, curves, differences, dose
 from .hypotheses import Hypothesis, Verdict, judge_all
 from .measure import MEASURED
@@ -287,27 +287,23 @@ def _markdown(content: Mapping[str, Any]) -> str:
         lines += [f"Starting weights that the seeds of a task share: {content['starts']}.", ""]
     lines += [f"Failed: {len(content['failures'])} cells; not run: {content['missing']}.", ""]
     if content["hypotheses"].rows:
-        lines += ["## What was expected, and what came out", "", *_table(content["hypotheses"]), ""]
+        lines += [
+            "## What was expected, and what came out",
+            "",
+            in_markdown(content["hypotheses"]),
+            "",
+        ]
     if content["headline"]:
         lines += ["![Gain over the reference](figures/dose.svg)", ""]
     if content["across"]:
-        lines += ["## Over all tasks", "", *_table(content["overall"]), ""]
+        lines += ["## Over all tasks", "", in_markdown(content["overall"]), ""]
         lines += ["![Over all tasks](figures/over-tasks.svg)", ""]
     for section in content["sections"]:
         lines += [f"## {section['task']}", ""]
         for table in section["tables"]:
-            lines += [*_table(table), ""] if table.rows else []
+            lines += [in_markdown(table), ""] if table.rows else []
         lines += [f"![{d.name}](figures/{d.name}.svg)" for d in section["drawings"]] + [""]
     return "\n".join(lines)
-
-
-def _table(table: Table) -> list[str]:
-    rule = "|---" * len(table.header) + "|"
-    return [_row(table.header), rule, *(_row(row) for row in table.rows)]
-
-
-def _row(cells: Sequence[Any]) -> str:
-    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _points(value: float, low: float | None, high: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The tables behind the panels, as CSV files."""
+"""The tables behind the panels, as CSV files and in Markdown."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -16,6 +16,16 @@ class Table:
     name: str
     header: Sequence[str]
     rows: Sequence[Sequence[Any]]
+
+
+def in_markdown(table: Table) -> str:
+    """Its lines; a bar in a cell stays text."""
+
+    def line(cells: Sequence[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|---" * len(table.header) + "|"
+    return "\n".join([line(table.header), rule, *map(line, table.rows)])
 
 
 def write_tables(tables: Iterable[Table], folder: Path) -> None:
