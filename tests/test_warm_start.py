@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sightline import warm_start
+from sightline import tasks, warm_start
 from sightline.encoding import encode
 from sightline.evaluate import greedy_responses
 from sightline.tasks import digits
@@ -17,8 +17,10 @@ from sightline.warm_start import (
     alignment_loss,
     load_warm_model,
     load_weights,
+    recipe_of,
     response_loss,
     save_weights,
+    warm_start_path,
 )
 
 SHORT = WarmStart(
@@ -114,6 +116,14 @@ def test_a_warm_start_is_made_once_and_depends_on_its_seed_alone(own_cache):
         assert torch.equal(a, b) and torch.equal(a, c)
         if a.ndim > 1:
             assert not torch.equal(a, d)
+
+
+def test_a_task_can_need_another_recipe():
+    photos, charts = tasks.load("photos"), tasks.load("charts")
+    assert recipe_of(charts) == WarmStart()
+    assert recipe_of(photos) == WarmStart(prose_steps=300)
+    assert warm_start_path(photos, 0) == warm_start_path(photos, 0, WarmStart(prose_steps=300))
+    assert warm_start_path(photos, 0) != warm_start_path(photos, 0, WarmStart())
 
 
 def test_a_half_written_file_is_never_used(own_cache, monkeypatch):

@@ -125,6 +125,11 @@ class WarmStart:
         )
 
 
+def recipe_of(task: ModuleType) -> WarmStart:
+    """The defaults, with what the task's own `WARM_START` says otherwise."""
+    return WarmStart(**getattr(task, "WARM_START", {}))
+
+
 def load_warm_model(
     task: ModuleType,
     seed: int,
@@ -140,9 +145,10 @@ def load_warm_model(
     all that decides them: recipe, seed, threads, data, versions and the code itself.
 
     Args:
+        recipe: by default the task's own, `recipe_of`.
         progress: told the number of steps done, of `recipe.steps`.
     """
-    recipe = recipe or WarmStart()
+    recipe = recipe or recipe_of(task)
     processor = build_processor(task.corpus())
     model = build_model(processor, seed)
     path = warm_start_path(task, seed, recipe) if from_scratch else PACKAGED
@@ -188,7 +194,7 @@ def warm_start_path(task: ModuleType, seed: int, recipe: WarmStart | None = None
     code = [inspect.getsource(module) for module in (encoding, tiny_vlm, token_labels)]
     files = [Path(__file__), *sorted(Path(tasks.__file__).parent.glob("*.py"))]
     code += [file.read_text(encoding="utf-8") for file in files]
-    made_of = [asdict(recipe or WarmStart()), seed, torch.get_num_threads()]
+    made_of = [asdict(recipe or recipe_of(task)), seed, torch.get_num_threads()]
     made_of += [task.__name__, task.fingerprint(), code]
     made_of += [torch.__version__, transformers.__version__, np.__version__]
     key = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()[:16]

@@ -17,6 +17,7 @@ A task is a module of functions:
   it says it reads, and what follows from that, so that reading and reasoning are told apart.
 * ``in_view(row)``: what the columns of the picture show, where the picture alone decides it.
 * ``guess_rate()``: the best accuracy without a look at the picture.
+* ``WARM_START``, where the task has it: fields of `warm_start.WarmStart` that it needs otherwise.
 * ``corpus()``: every word of its prompts and responses; ``fingerprint()``: a hash of its data.
 
 `digits` is the task of the demo and older than the rest: its rows hold `digits` for `reads` and
