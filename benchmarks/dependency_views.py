@@ -8,6 +8,7 @@ prints the table. `same` is the control that must be exactly 0; random views are
 """
 
 import argparse
+from collections.abc import Mapping
 
 from keeping import TESTBED, add_run
 
@@ -85,6 +86,14 @@ def table(found: dict) -> str:
         for name, numbers in found.items()
     ]
     return in_markdown(Table("views", ("view", *NUMBERS.values()), rows))
+
+
+def by_task(runs: Mapping[str, dict], number: str) -> str:
+    """One number of every run, in Markdown; a row per view, a column per run."""
+    rows = [
+        [name, *(f"{run['views'][name][number]:.3f}" for run in runs.values())] for name in VIEWS
+    ]
+    return in_markdown(Table("tasks", ("view", *runs), rows))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from credit_gradients import table as gradients_table
+from dependency_views import by_task
 from dependency_views import table as views_table
 
 from sightline.compare.page import write_page
@@ -40,10 +41,14 @@ def tables(name: str) -> str:
     """In Markdown, with the headings they need."""
     if name in ("views", "gradients"):
         runs = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["runs"]
-        table = views_table if name == "views" else gradients_table
-        return "\n\n".join(
-            f"{run}:\n\n{table(found['views' if name == 'views' else 'rules'])}"
-            for run, found in runs.items()
+        if name == "gradients":
+            return "\n\n".join(
+                f"{run}:\n\n{gradients_table(found['rules'])}" for run, found in runs.items()
+            )
+        first, found = next(iter(runs.items()))
+        return (
+            f"{first}:\n\n{views_table(found['views'])}\n\n"
+            f"Precision by the exact KL:\n\n{by_task(runs, 'precision_kl')}"
         )
     with tempfile.TemporaryDirectory() as folder:
         write_page(read_results(RESULTS / f"{name}.jsonl"), Path(folder))
