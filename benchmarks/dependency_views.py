@@ -81,19 +81,18 @@ def main() -> None:
 
 def table(found: dict) -> str:
     """In Markdown; a row per view."""
-    rows = [
-        [name, *("n/a" if numbers[key] is None else f"{numbers[key]:.3f}" for key in NUMBERS)]
-        for name, numbers in found.items()
-    ]
+    rows = [[name, *(_cell(numbers[key]) for key in NUMBERS)] for name, numbers in found.items()]
     return in_markdown(Table("views", ("view", *NUMBERS.values()), rows))
 
 
 def by_task(runs: Mapping[str, dict], number: str) -> str:
     """One number of every run, in Markdown; a row per view, a column per run."""
-    rows = [
-        [name, *(f"{run['views'][name][number]:.3f}" for run in runs.values())] for name in VIEWS
-    ]
+    rows = [[name, *(_cell(run["views"][name][number]) for run in runs.values())] for name in VIEWS]
     return in_markdown(Table("tasks", ("view", *runs), rows))
+
+
+def _cell(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -118,12 +118,16 @@ def test_a_warm_start_is_made_once_and_depends_on_its_seed_alone(own_cache):
             assert not torch.equal(a, d)
 
 
-def test_a_task_can_need_another_recipe():
+def test_a_task_can_need_another_recipe(own_cache, monkeypatch):
     photos, charts = tasks.load("photos"), tasks.load("charts")
     assert recipe_of(charts) == WarmStart()
     assert recipe_of(photos) == WarmStart(prose_steps=300)
     assert warm_start_path(photos, 0) == warm_start_path(photos, 0, WarmStart(prose_steps=300))
     assert warm_start_path(photos, 0) != warm_start_path(photos, 0, WarmStart())
+    trained = []
+    monkeypatch.setattr(WarmStart, "train", lambda recipe, *args: trained.append(recipe))
+    load_warm_model(photos, 0, from_scratch=True)
+    assert trained == [recipe_of(photos)] and warm_start_path(photos, 0).exists()
 
 
 def test_a_half_written_file_is_never_used(own_cache, monkeypatch):

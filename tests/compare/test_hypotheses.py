@@ -101,7 +101,7 @@ def test_over_all_tasks_the_tasks_are_the_sample():
     assert (found.sample, found.said) == (3, "undecided")
     assert (found.mean, found.high) == pytest.approx((0.07, 0.07 + 0.0994), abs=1e-4)
     assert found.p == pytest.approx(2 / 8)
-    with pytest.raises(ValueError, match="H: all takes 3 tasks of the suite"):
+    with pytest.raises(ValueError, match="H: all takes at least 3 tasks of the suite"):
         parse_hypotheses(document, SUITE)
 
 
@@ -170,6 +170,7 @@ def test_the_report_says_what_came_out(tmp_path, monkeypatch):
             "H1: margin must be at least 0, and above it for within, got -1",
         ),
         ("  margin: 0.01\n", "", "H2: margin must be at least 0, and above it"),
+        ("margin: 0.01}", "margin: 2}", "H1: margin is a share of 1, 0.03 for three .* got 2"),
         ("pgpo, uniform], m", "pgpo], m", "H1: rules must be two"),
         ("rules: [pgpo, uniform], m", "rules: 5, m", "H1: rules must be a list of names, got 5"),
         ("task: digits-sum-12-free", "task: [5]", "H1: task must be a list of names"),

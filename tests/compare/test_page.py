@@ -96,26 +96,66 @@ def test_standings_by_hand(results):
     assert pgpo.changes["auroc_k3"] == ((0, 0, 0), (0, 0, 0))
 
 
-def test_over_three_tasks_the_tasks_are_the_sample(results, tmp_path, no_figures):
-    """PGPO's leads of 9, 9 and 15 points: 11 ± 4.303 · sqrt(12) / sqrt(3) = 11 ± 8.6."""
-    assert not over_tasks(results)
-    text = TEXT.replace("tasks: [", "tasks: [irrelevant, shapes, ")
-    for other, more in (("irrelevant", 0.5), ("shapes", 0.06)):
-        for found in [c for c in results.cells if c["task"] == "digits-sum-12-free"]:
+@pytest.fixture
+def on_four_tasks(results):
+    """PGPO leads by 9, 15, 9 and 9 points, by more where nothing is to be read."""
+    text = TEXT.replace("[digits-sum-12", "[charts, irrelevant, shapes, digits-sum-12")
+    text = text.replace("pgpo: [1e-5, 1e-4]", "pgpo: 1e-4")
+    cells = [c for c in results.cells if c["learning_rate"] == 1e-4]
+    for other, more in (("charts", 0), ("irrelevant", 0.5), ("shapes", 0.06)):
+        for found in [c for c in cells if c["task"] == "digits-sum-12-free"]:
             points = [dict(point) for point in found["points"]]
             points[-1]["accuracy"] += more if found["rule"] == "pgpo" else 0
-            results.cells.append({**found, "task": other, "points": points})
-    results = ResultSet({**results.about, "suite": text}, results.cells)
-    oracle, pgpo = over_tasks(results)
+            cells.append({**found, "task": other, "points": points})
+    document = "H1: {says: it leads, task: all, rules: [pgpo, uniform]}"
+    suite = parse_suite("small", text)
+    registration = {"document": "d.yaml", "text": document, "time": "today"}
+    registration |= {"suite_sha256": suite.sha256, "document_sha256": "0" * 64}
+    return ResultSet({**results.about, "suite": text, "registration": registration}, cells)
+
+
+def test_over_all_tasks_the_tasks_are_the_sample(on_four_tasks, tmp_path, monkeypatch):
+    """9, 15, 9 and 9 points: mean 10.5, deviation 3, 10.5 ± 3.182 · 3 / sqrt(4) = 10.5 ± 4.8."""
+    saved = []
+    monkeypatch.setattr(page, "save_drawings", lambda drawn, folder: saved.extend(drawn))
+    monkeypatch.setattr(page, "curves", lambda *args: None)
+    oracle, pgpo = over_tasks(on_four_tasks)
     assert (oracle.rule, oracle.p, pgpo.rule) == ("oracle", None, "pgpo")
-    assert list(pgpo.means) == ["shapes", "digits-sum-12-free", "digits-sum-48-free"]
-    assert pgpo.difference.each == pytest.approx([0.15, 0.09, 0.09])
-    assert pgpo.difference.low == pytest.approx(0.11 - 0.086, abs=1e-3)
-    assert pgpo.p == pytest.approx(2 / 8)
-    html = write_page(results, tmp_path).read_text()
+    assert list(pgpo.means) == ["charts", "shapes", "digits-sum-12-free", "digits-sum-48-free"]
+    assert pgpo.difference.each == pytest.approx([0.09, 0.15, 0.09, 0.09])
+    assert pgpo.p == pytest.approx(2 / 16)
+    html = write_page(on_four_tasks, tmp_path).read_text()
     for said in (html, (tmp_path / "report.md").read_text()):
-        assert "Over all tasks" in said and "+11.0 (+2.4 to +19.6)" in said
+        assert "Over all tasks" in said and "+10.5 (+5.7 to +15.3)" in said
+        assert "4 of 4 tasks" in said and "pgpo over uniform on all tasks: above it" in said
+        assert "the interval is too narrow" in said
+    (figure,) = [str(drawn) for drawn in saved if drawn.name == "over-tasks"]
+    assert "pgpo: +10.5 points, 4 tasks" in figure
     assert (tmp_path / "tables" / "over-tasks.csv").read_text().count("\n") == 3
+
+
+def test_a_rule_that_was_not_run_on_every_task_is_shown_for_what_it_was(
+    on_four_tasks, tmp_path, no_figures
+):
+    gone = [("pgpo", "shapes"), ("pgpo", "digits-sum-12-free"), ("oracle", "charts")]
+    for found in on_four_tasks.cells:
+        if (found["rule"], found["task"]) in gone:
+            found["failure"] = found.pop("points") and "RuntimeError"
+    write_page(on_four_tasks, tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    header, _, oracle, pgpo = text.split("## Over all tasks")[1].strip().split("\n")[2:6]
+    assert header.endswith("| charts | shapes | digits-sum-12-free | digits-sum-48-free |")
+    assert oracle.startswith("| oracle | 3 | +20.0 (") and oracle.endswith(
+        "|  | +20.0 | +20.0 | +20.0 |"
+    )
+    assert pgpo == "| pgpo | 2 | +9.0 | 0.5 | +9.0 |  |  | +9.0 |"
+    assert "2 of 4 tasks" in text and "undecided" in text
+
+
+def test_over_few_tasks_or_with_rates_to_choose_there_is_nothing(results, on_four_tasks):
+    assert not over_tasks(results)
+    text = on_four_tasks.about["suite"].replace("pgpo: 1e-4", "pgpo: [1e-5, 1e-4]")
+    assert not over_tasks(ResultSet({**on_four_tasks.about, "suite": text}, on_four_tasks.cells))
 
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figures):

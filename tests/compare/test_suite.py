@@ -108,6 +108,7 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
             "steps: 6, warm_starts: 0",
             "warm_starts must be a whole number of at least 1",
         ),
+        ("steps: 6", "twins: -1, steps: 6", "twins must be a whole number of at least 0, got -1"),
         ("steps: 6", "steps: 0", "steps must be a whole number of at least 1, got 0"),
         ("seeds:", "seed:", "unknown key 'seed'"),
         ("tasks: [digits-sum-12-free, charts]", "", "lacks tasks"),

@@ -9,7 +9,7 @@ from chromium import Browser, chromium
 from PIL import Image
 
 from sightline.report import write_report
-from sightline.report.tables import Table, write_tables
+from sightline.report.tables import Table, in_markdown, write_tables
 
 HOSTILE = [
     "<script>document.documentElement.id='owned'</script>",
@@ -80,6 +80,11 @@ def test_figures_in_three_formats_and_tables(tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["token"] for row in rows] == ["see", " red", "'=1+1", "?"]
     assert [row["dependency"] for row in rows] == ["0.0", "0.5", "1.0", "1.5"]
+
+
+def test_a_bar_in_a_cell_of_markdown_is_text():
+    found = in_markdown(Table("t", ["a", "b"], [["x|y", None], [1, "z"]]))
+    assert found == "| a | b |\n|---|---|\n| x\\|y | None |\n| 1 | z |"
 
 
 def test_formulas_in_tables_are_text(tmp_path):

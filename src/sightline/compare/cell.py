@@ -82,10 +82,14 @@ class Protocol:
             if name == "update_norm":
                 if value is not None and not 0 < value < float("inf"):
                     raise ValueError(f"update_norm must be above 0 and finite, got {value}")
-            elif name == "warm_starts" and value is None:
                 continue
-            elif not (type(value) is int and value >= (0 if name == "twins" else 1)):
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            if name == "warm_starts" and value is None:
+                continue
+            least = 0 if name == "twins" else 1
+            if not (type(value) is int and value >= least):
+                raise ValueError(
+                    f"{name} must be a whole number of at least {least}, got {value!r}"
+                )
         if self.steps % self.measure_every:
             raise ValueError(
                 f"measure_every must divide steps, {self.steps}, got {self.measure_every}"

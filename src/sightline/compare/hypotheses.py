@@ -25,12 +25,14 @@ import numpy as np
 from ..tasks import load
 from .measure import FOUND, MEASURED
 from .results import ResultSet
-from .statistics import FEWEST, mean_of, sign_flip
+from .statistics import FEWEST, difference_of
 from .suite import Suite, has_to_read
 from .yaml_text import mapping, names, number, read_yaml
 
 EXPECT = ("above", "below", "within")
 OF = ("end", "change")
+# their differences are told in points; the other numbers have units of their own
+SHARES = [n for n in MEASURED if not n.startswith(("dependency", "tokens", "passes", "seconds"))]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,11 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
         raise ValueError(
             f"{what}: margin must be at least 0, and above it for within, got {margin}"
         )
+    if said["number"] in SHARES and margin >= 1:
+        raise ValueError(
+            f"{what}: margin is a share of 1, 0.03 for three points of {said['number']}, "
+            f"got {margin}"
+        )
     task, over_tasks = said["task"], said["task"] == "all"
     if over_tasks:
         task = [one for one in suite.tasks if has_to_read(one)]
@@ -119,8 +126,8 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
         raise ValueError(f"{what}: rules must be two, the first minus the second, got {rules}")
     if over_tasks and len(tasks) < FEWEST:
         raise ValueError(
-            f"{what}: all takes {FEWEST} tasks of the suite in which something has to be read, "
-            f"got {tasks}"
+            f"{what}: all takes at least {FEWEST} tasks of the suite in which something has to be "
+            f"read, it has {tasks}"
         )
     if not over_tasks and not 1 <= len(tasks) <= 2:
         raise ValueError(
@@ -181,8 +188,8 @@ def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
         each = [per_task[0][seed] - sum(found[seed] for found in per_task[1:]) for seed in shared]
     if not each:
         return Verdict(hypothesis, 0, None, None, None, None, "undecided")
-    mean, low, high = mean_of(each)
-    p = sign_flip(each) if len(each) > 1 else None
+    mean, low, high, p, _ = difference_of(each)
+    p = p if len(each) > 1 else None
     return Verdict(hypothesis, len(each), mean, low, high, p, _said(hypothesis, low, high))
 
 

@@ -11,8 +11,7 @@ from ..report.drawing import Drawing, save_drawings
 from ..report.formats import MINUS, clean, percent, plain, signed
 from ..report.tables import Table, in_markdown, write_tables
 from .figures import AXES, curves, differences, dose
-from .hypotheses import Hypothesis, Verdict, judge_all
-from .measure import MEASURED
+from .hypotheses import SHARES, Hypothesis, Verdict, judge_all
 from .registration import status
 from .results import ResultSet
 from .statistics import FEWEST, holm
@@ -20,9 +19,12 @@ from .suite import Suite
 from .summary import Overall, Standing, over_tasks, standings
 
 HERE = Path(__file__).parent
-# shares, whose differences are told in points; the others have units of their own
-IN_POINTS = [n for n in MEASURED if not n.startswith(("dependency", "tokens", "passes", "seconds"))]
 STYLE = HERE.parent / "report" / "style.css"
+OVER_TASKS = (
+    "The tasks in which something has to be read are the sample, each with its mean over the seeds "
+    "it was run on. Variants of one task share pictures and questions: where some are among them, "
+    "the interval is too narrow for what another task would give."
+)
 
 
 def write_page(results: ResultSet, folder: Path) -> Path:
@@ -49,8 +51,9 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         "hypotheses": _verdicts(verdicts),
         "suite": results.suite,
         "headline": headline,
-        "overall": _over_tasks(overall),
+        "overall": _over_tasks(overall, results.suite),
         "across": across,
+        "over_tasks": OVER_TASKS,
         "sections": sections,
         "failures": failures,
         "missing": len(list(results.suite.cells())) - len(results.cells),
@@ -135,7 +138,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
             verdict.said,
             _found(verdict),
             "" if verdict.p is None else plain(corrected[verdict.hypothesis.name], 2),
-            f"{verdict.sample} {'tasks' if verdict.hypothesis.over_tasks else 'seeds'}",
+            _sample(verdict),
             _expected(verdict.hypothesis),
         )
         for verdict in verdicts
@@ -143,10 +146,16 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
     return Table("hypotheses", header, rows)
 
 
+def _sample(verdict: Verdict) -> str:
+    if verdict.hypothesis.over_tasks:
+        return f"{verdict.sample} of {len(verdict.hypothesis.tasks)} tasks"
+    return f"{verdict.sample} seeds"
+
+
 def _found(verdict: Verdict) -> str:
     if verdict.mean is None:
         return ""
-    if verdict.hypothesis.number in IN_POINTS:
+    if verdict.hypothesis.number in SHARES:
         return _points(verdict.mean, verdict.low, verdict.high)
     ends = "" if verdict.low is None else f" ({verdict.low:+.3g} to {verdict.high:+.3g})"
     return f"{verdict.mean:+.3g}{ends}".replace("-", MINUS)
@@ -156,7 +165,7 @@ def _expected(hypothesis: Hypothesis) -> str:
     of = "change of " if hypothesis.of == "change" else ""
     first, second = hypothesis.rules
     place = "all tasks" if hypothesis.over_tasks else " more than on ".join(hypothesis.tasks)
-    scale, unit = (100, " points") if hypothesis.number in IN_POINTS else (1, "")
+    scale, unit = (100, " points") if hypothesis.number in SHARES else (1, "")
     margin = f"{scale * hypothesis.margin:.3g}{unit}"
     how = {
         "above": f"above it by more than {margin}" if hypothesis.margin else "above it",
@@ -166,9 +175,9 @@ def _expected(hypothesis: Hypothesis) -> str:
     return f"{of}{hypothesis.number}, {first} over {second} on {place}: {how}"
 
 
-def _over_tasks(overall: Sequence[Overall]) -> Table:
+def _over_tasks(overall: Sequence[Overall], suite: Suite) -> Table:
     """Every rule's difference over the tasks, and on each of them."""
-    named = list(dict.fromkeys(task for one in overall for task in one.means))
+    named = [task for task in suite.tasks if any(task in one.means for one in overall)]
     header = ("rule", "tasks", "over the reference (95 %)", "p, Holm", *named)
     rows = [
         (
@@ -296,7 +305,7 @@ def _markdown(content: Mapping[str, Any]) -> str:
     if content["headline"]:
         lines += ["![Gain over the reference](figures/dose.svg)", ""]
     if content["across"]:
-        lines += ["## Over all tasks", "", in_markdown(content["overall"]), ""]
+        lines += ["## Over all tasks", "", OVER_TASKS, "", in_markdown(content["overall"]), ""]
         lines += ["![Over all tasks](figures/over-tasks.svg)", ""]
     for section in content["sections"]:
         lines += [f"## {section['task']}", ""]

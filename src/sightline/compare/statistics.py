@@ -1,9 +1,9 @@
 """Rules compared over seeds: paired differences, their intervals and tests, share of headroom.
 
-The seeds are the sample, one difference per seed. Intervals of a mean are Student's: percentile
-bootstrap intervals of five to ten values cover 85 to 91 % where they say 95 (normal data, 1,500
-simulations). Of fewer than `FEWEST` seeds there is none, and no share of fewer than `FEWEST_DRAWN`,
-whose interval is a bootstrap.
+The seeds are the sample, one difference per seed; over many tasks the tasks are. Intervals of a
+mean are Student's: percentile bootstrap intervals of five to ten values cover 85 to 91 % where they
+say 95 (normal data, 1,500 simulations). Of fewer than `FEWEST` there is none, and no share of fewer
+than `FEWEST_DRAWN`, whose interval is a bootstrap.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,18 @@ from scipy.stats import t
 
 from ..right_and_wrong import FEWEST as FEWEST_DRAWN
 
-FEWEST = 3  # seeds; Student's interval of two is 13 times as wide as they lie apart
-MOST_EXACT = 16  # seeds; 2^16 sign patterns are counted, of more than that as many are drawn
+FEWEST = 3  # seeds, or tasks; Student's interval of two is 13 times as wide as they lie apart
+MOST_EXACT = 16  # values; 2^16 sign patterns are counted, of more than that as many are drawn
 
 
 class Difference(NamedTuple):
-    """Of two rules on the same seeds, first minus second.
+    """Of two rules on the same seeds or tasks, first minus second.
 
     Args:
-        mean: over seeds.
+        mean: over the sample.
         low, high: ends of the 95 % interval of the mean; None for fewer than `FEWEST`.
-        p: of the sign-flip test.
-        each: per seed.
+        p: of the sign-flip test; 1 of a single one.
+        each: per seed, or per task.
     """
 
     mean: float
@@ -47,12 +47,16 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
         raise ValueError(
             f"a comparison over seeds needs two that both rules were run on, got {seeds}: run more"
         )
-    each = [first[seed] - second[seed] for seed in seeds]
+    return difference_of([first[seed] - second[seed] for seed in seeds])
+
+
+def difference_of(each: list[float]) -> Difference:
+    """Of the differences of a sample, at least one."""
     return Difference(*mean_of(each), sign_flip(each), each)
 
 
 def mean_of(values: Sequence[float]) -> tuple[float, float | None, float | None]:
-    """A mean over seeds and the ends of its 95 % interval; None for both of fewer than `FEWEST`.
+    """A mean and the ends of its 95 % interval; None for both of fewer than `FEWEST` values.
 
     Student (1908): mean ± t s / sqrt(n), with n - 1 degrees of freedom.
     """

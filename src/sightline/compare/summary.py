@@ -14,11 +14,11 @@ from .statistics import (
     FEWEST,
     Difference,
     Share,
+    difference_of,
     holm,
     mean_of,
     paired_difference,
     share_of,
-    sign_flip,
 )
 from .suite import has_to_read
 
@@ -80,7 +80,7 @@ def standings(results: ResultSet) -> list[Standing]:
 def _of_task(results: ResultSet, task: str) -> list[Standing]:
     suite = results.suite
     rates = {rule: results.best_rate(task, rule) for rule in suite.rules}
-    outcomes = {rule: results.outcome(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
+    outcomes = {rule: _outcome(results, task, rule) for rule in suite.rules}
     gains = {rule: results.gain(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
     rises = {
         rule: {number: results.gain(task, rule, rates[rule], number) for number in MEASURES}
@@ -138,7 +138,7 @@ class Overall:
 
     Args:
         means: per task, in the order of the suite, its difference from the reference, a mean over
-            the seeds that both were run on.
+            the seeds that both were run on; tasks without such a seed left out.
         difference: of these; the tasks are the sample.
         p: of the difference, corrected for all rules (Holm); None for the oracle.
     """
@@ -155,19 +155,27 @@ class Overall:
 
 
 def over_tasks(results: ResultSet) -> list[Overall]:
-    """Every rule that was run on `FEWEST` tasks beside the reference."""
+    """Every rule beside the reference, if that was run on `FEWEST` such tasks; else nothing.
+
+    Nothing either where a rule has several learning rates: each task would choose its own.
+    """
     suite = results.suite
+    if any(len(rates) > 1 for rates in suite.learning_rates.values()):
+        return []
     read = [task for task in suite.tasks if has_to_read(task)]
+    run = [task for task in read if _outcome(results, task, suite.reference)]
+    if len(run) < FEWEST:
+        return []
     means: dict[str, dict[str, float]] = {}
     for rule in suite.rules:
-        found = {task: _lead(results, task, rule) for task in read}
+        leads = {task: _lead(results, task, rule) for task in run}
         means[rule] = {
-            task: float(np.mean(list(each.values()))) for task, each in found.items() if each
+            task: float(np.mean([*lead.values()])) for task, lead in leads.items() if lead
         }
     differences = {
-        rule: Difference(*mean_of(each), sign_flip(each), each)
-        for rule, each in ((rule, list(found.values())) for rule, found in means.items())
-        if rule != suite.reference and len(each) >= FEWEST
+        rule: difference_of([*found.values()])
+        for rule, found in means.items()
+        if found and rule != suite.reference
     }
     corrected = holm({rule: d.p for rule, d in differences.items() if rule != suite.oracle})
     return [
@@ -176,13 +184,13 @@ def over_tasks(results: ResultSet) -> list[Overall]:
     ]
 
 
+def _outcome(results: ResultSet, task: str, rule: str) -> dict[int, float]:
+    return results.outcome(task, rule, results.best_rate(task, rule), OUTCOME)
+
+
 def _lead(results: ResultSet, task: str, rule: str) -> dict[int, float]:
     """Per seed, how far the rule ends above the reference."""
-    rule_and_reference = (
-        results.outcome(task, one, results.best_rate(task, one), OUTCOME)
-        for one in (rule, results.suite.reference)
-    )
-    return _minus(*rule_and_reference)
+    return _minus(_outcome(results, task, rule), _outcome(results, task, results.suite.reference))
 
 
 def _mean(each: Mapping[int, float]) -> Interval | None:

@@ -42,7 +42,7 @@ VOCABULARY: dict[str, list[str]] = dict.fromkeys(
     ("first", "second", "third", "fourth"), CONTENTS + SIZES
 )
 LOOK_ALIKES = {"coin": "face", "page": "brick", "small": "large"}
-# With the default 100 it has not learned by then to name each of four crops once.
+# With fewer it has not learned to name each of four crops once.
 WARM_START = {"prose_steps": 300}
 
 
