@@ -149,7 +149,7 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Table:
 def _sample(verdict: Verdict) -> str:
     if verdict.hypothesis.over_tasks:
         return f"{verdict.sample} of {len(verdict.hypothesis.tasks)} tasks"
-    return f"{verdict.sample} seeds"
+    return f"{verdict.sample} seed{'' if verdict.sample == 1 else 's'}"
 
 
 def _found(verdict: Verdict) -> str:
