@@ -24,7 +24,10 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "testbed"
 OTHERS = r"\| rule \| (?!tasks|learning rate|all words)"  # tables left out where tasks are many
 PAGE = ROOT / "docs" / "evidence.md"
-FIGURES = ("dose.svg", "differences-digits-sum-48-free.svg")  # of the set `sparsity`
+FIGURES = {  # of a result set
+    "sparsity": ("dose.svg", "differences-digits-sum-48-free.svg"),
+    "breadth-slow": ("over-tasks.svg",),
+}
 
 
 def main() -> None:
@@ -33,10 +36,11 @@ def main() -> None:
         pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
         text = re.sub(pattern, lambda m, n=name: m[1] + tables(n) + "\n" + m[2], text, flags=re.S)
     PAGE.write_text(text, encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        write_page(read_results(RESULTS / "sparsity.jsonl"), Path(folder))
-        for name in FIGURES:
-            shutil.copy(Path(folder) / "figures" / name, ROOT / "docs" / "evidence" / name)
+    for results, figures in FIGURES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            write_page(read_results(RESULTS / f"{results}.jsonl"), Path(folder))
+            for name in figures:
+                shutil.copy(Path(folder) / "figures" / name, ROOT / "docs" / "evidence" / name)
 
 
 def tables(name: str) -> str:
