@@ -60,10 +60,10 @@ def tables(name: str) -> str:
         write_page(read_results(RESULTS / f"{name}.jsonl"), Path(folder))
         lines = (Path(folder) / "report.md").read_text(encoding="utf-8").splitlines()
     kept = "\n".join(line for line in lines if not line.startswith(("# ", "![")))
-    blocks = [block for block in kept.replace("\n## ", "\n### ").split("\n\n") if block.strip()]
+    blocks = re.split(r"\n{2,}", kept.replace("\n## ", "\n### ").strip("\n"))
     if name.startswith("breadth"):
-        blocks = [block for block in blocks if not re.match(OTHERS, block.strip())]
-    return "\n\n".join(block.strip("\n") for block in blocks)
+        blocks = [block for block in blocks if not re.match(OTHERS, block)]
+    return "\n\n".join(blocks)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def standings(results: ResultSet) -> list[Standing]:
 def _of_task(results: ResultSet, task: str) -> list[Standing]:
     suite = results.suite
     rates = {rule: results.best_rate(task, rule) for rule in suite.rules}
-    outcomes = {rule: _outcome(results, task, rule) for rule in suite.rules}
+    outcomes = {rule: results.outcome(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
     gains = {rule: results.gain(task, rule, rates[rule], OUTCOME) for rule in suite.rules}
     rises = {
         rule: {number: results.gain(task, rule, rates[rule], number) for number in MEASURES}
@@ -162,35 +162,25 @@ def over_tasks(results: ResultSet) -> list[Overall]:
     suite = results.suite
     if any(len(rates) > 1 for rates in suite.learning_rates.values()):
         return []
+
+    def outcome(task: str, rule: str) -> dict[int, float]:
+        return results.outcome(task, rule, suite.learning_rates[rule][0], OUTCOME)
+
     read = [task for task in suite.tasks if has_to_read(task)]
-    run = [task for task in read if _outcome(results, task, suite.reference)]
-    if len(run) < FEWEST:
+    reference = {task: found for task in read if (found := outcome(task, suite.reference))}
+    if len(reference) < FEWEST:
         return []
     means: dict[str, dict[str, float]] = {}
     for rule in suite.rules:
-        leads = {task: _lead(results, task, rule) for task in run}
-        means[rule] = {
-            task: float(np.mean([*lead.values()])) for task, lead in leads.items() if lead
-        }
-    differences = {
-        rule: difference_of([*found.values()])
-        for rule, found in means.items()
-        if found and rule != suite.reference
-    }
+        if rule != suite.reference:
+            leads = {task: _minus(outcome(task, rule), found) for task, found in reference.items()}
+            means[rule] = {t: float(np.mean([*lead.values()])) for t, lead in leads.items() if lead}
+    differences = {rule: difference_of([*found.values()]) for rule, found in means.items() if found}
     corrected = holm({rule: d.p for rule, d in differences.items() if rule != suite.oracle})
     return [
         Overall(rule, means[rule], difference, corrected.get(rule))
         for rule, difference in differences.items()
     ]
-
-
-def _outcome(results: ResultSet, task: str, rule: str) -> dict[int, float]:
-    return results.outcome(task, rule, results.best_rate(task, rule), OUTCOME)
-
-
-def _lead(results: ResultSet, task: str, rule: str) -> dict[int, float]:
-    """Per seed, how far the rule ends above the reference."""
-    return _minus(_outcome(results, task, rule), _outcome(results, task, results.suite.reference))
 
 
 def _mean(each: Mapping[int, float]) -> Interval | None:
