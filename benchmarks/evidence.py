@@ -2,28 +2,30 @@
 
     python benchmarks/evidence.py
 
-Fills in what stands between `<!-- NAME -->` and `<!-- end -->` in the page: of a result set
-`NAME.jsonl` its tables (of `breadth` and `breadth-slow`, which have many tasks, the first two of
-each), of `views` and `gradients` theirs. Figures go to `docs/evidence/`.
+Fills in what stands between `<!-- NAME -->` and `<!-- end -->`: in `docs/evidence.md` what came out
+of the result set `NAME.jsonl`, in `docs/evidence-tables.md` all its other tables, every cell among
+them; of `views` and `gradients` their own. Figures go to `docs/evidence/`.
 """
 
 import json
 import re
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from credit_gradients import table as gradients_table
 from dependency_views import by_task
 from dependency_views import table as views_table
 
-from sightline.compare.page import write_page
+from sightline.compare.page import content_of, head_in_markdown, tables_in_markdown, write_page
 from sightline.compare.results import read_results
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "testbed"
-OTHERS = r"\| rule \| (?!tasks|learning rate|all words)"  # tables left out where tasks are many
-PAGE = ROOT / "docs" / "evidence.md"
+SHORT, REST = ("outcomes",), ("parts", "changes", "updates", "costs", "cells")
+PAGE, TABLES = ROOT / "docs" / "evidence.md", ROOT / "docs" / "evidence-tables.md"
 FIGURES = {  # of a result set
     "sparsity": ("dose.svg", "differences-digits-sum-48-free.svg"),
     "breadth-slow": ("over-tasks.svg",),
@@ -31,11 +33,13 @@ FIGURES = {  # of a result set
 
 
 def main() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    for name in re.findall(r"<!-- (?!end)(\S+) -->", text):
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text = re.sub(pattern, lambda m, n=name: m[1] + tables(n) + "\n" + m[2], text, flags=re.S)
-    PAGE.write_text(text, encoding="utf-8")
+    for page, made in ((PAGE, tables), (TABLES, other_tables)):
+        text = page.read_text(encoding="utf-8")
+        for name in re.findall(r"<!-- (?!end)(\S+) -->", text):
+            pattern = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
+            filled = made(name) + "\n"
+            text = re.sub(pattern, lambda m, f=filled: m[1] + f + m[2], text, flags=re.S)
+        page.write_text(text, encoding="utf-8")
     for results, figures in FIGURES.items():
         with tempfile.TemporaryDirectory() as folder:
             write_page(read_results(RESULTS / f"{results}.jsonl"), Path(folder))
@@ -56,14 +60,18 @@ def tables(name: str) -> str:
             f"{first}:\n\n{views_table(found['views'])}\n\n"
             f"Precision by the exact KL:\n\n{by_task(runs, 'precision_kl')}"
         )
-    with tempfile.TemporaryDirectory() as folder:
-        write_page(read_results(RESULTS / f"{name}.jsonl"), Path(folder))
-        lines = (Path(folder) / "report.md").read_text(encoding="utf-8").splitlines()
-    kept = "\n".join(line for line in lines if not line.startswith(("# ", "![")))
-    blocks = re.split(r"\n{2,}", kept.replace("\n## ", "\n### ").strip("\n"))
-    if name.startswith("breadth"):
-        blocks = [block for block in blocks if not re.match(OTHERS, block)]
-    return "\n\n".join(blocks)
+    content = content_of(read_results(RESULTS / f"{name}.jsonl"))
+    head = head_in_markdown(content).replace("\n## ", "\n### ")
+    return "\n\n".join([head, *_by_task(content, SHORT)])
+
+
+def other_tables(name: str) -> str:
+    """Of a result set, what `tables` leaves out."""
+    return "\n\n".join(_by_task(content_of(read_results(RESULTS / f"{name}.jsonl")), REST))
+
+
+def _by_task(content: Mapping[str, Any], kinds: Sequence[str]) -> list[str]:
+    return [f"### {task}\n\n{text}" for task, text in tables_in_markdown(content, kinds).items()]
 
 
 if __name__ == "__main__":

@@ -127,6 +127,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
                 break
             try:
                 lines.append(json.loads(line))
+                if not isinstance(lines[-1], dict):
+                    raise ValueError(f"it holds {lines[-1]!r}, no mapping")
             except ValueError as error:
                 raise ValueError(
                     f"{path}, line {number}, cannot be read ({error}): the run is damaged, begin "

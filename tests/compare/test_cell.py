@@ -205,7 +205,13 @@ def test_looking_counts_hits_among_the_most_dependent(processor, monkeypatch):
     scored = type("Scored", (), {"views": {"blind": measure_scores(kl)}})
     monkeypatch.setattr(measure, "score_views", lambda *args, **kwargs: scored)
     found = measure.look(None, processor, task, task.rows(1), [text])
+    # the second most dependent of all is not visual; and where all are 0, as many as there are
     assert found["precision_kl"] == 0.5
+    assert found["precision_k3"] == pytest.approx(2 / int(responses.mask.sum()))
+    # 3.0 and one of the two 2.0: a visual token for certain, and one of two
+    values, wanted = torch.tensor([3.0, 2.0, 1.0, 2.0]), torch.tensor([True, True, False, False])
+    assert measure.precision(values, wanted) == 0.75
+    assert measure.precision(values, wanted.flip(0)) == 0.25
     # k3 of log-ratio 0 is 0 everywhere: ties count half
     assert found["auroc_k3"] == 0.5
     assert found["dependency_visual"] == 1.0 and found["dependency_answer"] == 0.0

@@ -8,7 +8,7 @@ from scipy.stats import t
 from sightline import tasks
 from sightline.compare import gradients
 from sightline.compare.gradients import measure_gradients
-from sightline.compare.rules import RULES
+from sightline.compare.rules import RULES, Seen
 from sightline.compare.signal_to_noise import gradient_statistics
 from sightline.tiny_vlm import build_model, build_processor
 
@@ -119,7 +119,7 @@ def test_the_gradient_of_uniform_credit_agrees_with_itself(processor, monkeypatc
         )  # fmt: skip
     with pytest.raises(ValueError, match="reads another view as 'blind'"):
         measure_gradients(
-            None, None, task, rules | {"gray": RULES["pgpo-gray"]},
+            None, None, task, rules | {"gray": Seen(RULES["pgpo"])},
             "uniform", batches=4, prompts=1, group_size=2, max_new_tokens=2, seed=0,
         )  # fmt: skip
     with pytest.raises(ValueError, match=r"reference must be one of uniform, .*, got 'unifrom'"):

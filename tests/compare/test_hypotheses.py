@@ -6,6 +6,7 @@ from sightline.compare.hypotheses import Hypothesis, judge, judge_all, parse_hyp
 from sightline.compare.page import write_page
 from sightline.compare.results import ResultSet
 from sightline.compare.suite import parse_suite
+from sightline.report.tables import Table
 
 TASKS = ("digits-sum-12-free", "digits-sum-48-free")
 TEXT = """
@@ -135,13 +136,10 @@ H2:
 def test_the_report_says_what_came_out(tmp_path, monkeypatch):
     from sightline.compare import page
 
-    monkeypatch.setattr(
-        page,
-        "_section",
-        lambda *args: dict.fromkeys(("task", "standings", "tables", "drawings"), ()),
-    )
-    monkeypatch.setattr(page, "save_drawings", lambda *args: None)
-    monkeypatch.setattr(page, "dose", lambda *args: None)
+    monkeypatch.setattr(page, "standings", lambda *args: [])
+    monkeypatch.setattr(page, "tables_of", lambda *args: [Table("cells", ("rule",), [])])
+    for name in ("save_drawings", "dose", "curves"):
+        monkeypatch.setattr(page, name, lambda *args: None)
     found = results(DOCUMENT)
     assert [v.said for v in judge_all(found)] == ["held", "refuted"]
     html = write_page(found, tmp_path).read_text()

@@ -1,6 +1,8 @@
 """A result set and its report: what is said of it is in it, and it can be drawn again."""
 
+import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import evidence
@@ -13,7 +15,7 @@ from sightline.compare.flags import add_compare
 from sightline.compare.page import write_page
 from sightline.compare.registration import register, status
 from sightline.compare.results import ResultSet, read_results, write_results
-from sightline.compare.suite import parse_suite
+from sightline.compare.suite import find_suite, parse_suite
 from sightline.compare.summary import over_tasks, standings
 from sightline.records import write_json
 
@@ -51,7 +53,8 @@ def cell(task, rule, rate, seed):
     after = AFTER[rule][seed] - (0.1 if rate == 1e-5 else 0)
     return {
         "task": task, "rule": rule, "learning_rate": rate, "seed": seed,
-        "start_sha256": f"{task} {seed}"[-16:], "points": [point(0, 0.25), point(2, after)],
+        "start_sha256": f"{task} {seed}"[-16:], "data_sha256": "da7a",
+        "points": [point(0, 0.25), point(2, after)],
         "training": {"grad_norm": 0.125 * (1 + seed)},
     }  # fmt: skip
 
@@ -160,11 +163,11 @@ def test_over_few_tasks_or_with_rates_to_choose_there_is_nothing(results, on_fou
 
 def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figures):
     broken = next(c for c in results.cells if c["rule"] == "pgpo" and c["learning_rate"] == 1e-4)
-    broken["failure"] = broken.pop("points") and "RuntimeError"
+    broken["failure"] = broken.pop("points") and "Traceback\n\nRuntimeError: no luck\n"
     found = next(s for s in standings(results) if s.rule == "pgpo")
     assert found.failed == 1 and found.seeds == [1, 2, 3, 4] and len(found.difference.each) == 4
     html = write_page(results, tmp_path).read_text()
-    assert "1 cell failed" in html and "digits-sum-12-free/pgpo/lr0.0001/seed0" in html
+    assert "1 cell failed" in html and "pgpo/lr0.0001/seed0 (RuntimeError: no luck)" in html
 
 
 def test_the_page_and_its_files(results, tmp_path, monkeypatch):
@@ -181,7 +184,14 @@ def test_the_page_and_its_files(results, tmp_path, monkeypatch):
     assert html.count("<svg") == 2 * (1 + 2 * 3)  # headline and three of each task, wide and narrow
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     assert (tmp_path / "figures" / "dose.png").stat().st_size > 5000
-    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 5
+    assert len(list((tmp_path / "tables").glob("*.csv"))) == 2 * 6
+    # 0.45 and 0.40 after 0.25, the reference 0.40
+    cells = (tmp_path / "tables" / "cells-digits-sum-12-free.csv").read_text()
+    cells = cells.replace("\u202f", " ").splitlines()
+    assert len(cells) == 1 + 20
+    assert "pgpo,0.0001,1,1,25.0 %,45.0 %,'+5.0,0.750,0.750,0.750,0.350,5," in cells
+    assert "uniform,0.0001,1,1,25.0 %,40.0 %,,0.750,0.750,0.750,0.600,5," in cells
+    assert "exploratory, suite small" in (tmp_path / "figures" / "dose.svg").read_text()
     monkeypatch.setattr(page, "save_drawings", lambda drawings, folder: None)
     assert path.read_bytes() == write_page(results, tmp_path / "again").read_bytes()
 
@@ -221,7 +231,9 @@ def leave(folder, c, **changes):
     path = folder / f"{c['task']}/{c['rule']}/lr{c['learning_rate']:g}/seed{c['seed']}"
     path.mkdir(parents=True, exist_ok=True)
     kept = {name: c[name] for name in ("start_sha256", "points", "training")} | changes
-    write_json(path / "run.json", {"versions": kept.pop("versions", VERSIONS)})
+    about = {"versions": VERSIONS, "data_sha256": "da7a", "rule": repr(SUITE.rules[c["rule"]])}
+    about |= {name: kept.pop(name) for name in about if name in kept}
+    write_json(path / "run.json", about | {"protocol": asdict(SUITE.protocol)})
     write_json(path / "result.json", kept)
 
 
@@ -237,6 +249,12 @@ def test_results_are_collected_kept_and_read(results, tmp_path):
         collect(SUITE, tmp_path, {})
     leave(tmp_path, c, start_sha256="another")
     with pytest.raises(ValueError, match=r"must begin with the same weights, got .* and another"):
+        collect(SUITE, tmp_path, {})
+    leave(tmp_path, c, data_sha256="0ther")
+    with pytest.raises(ValueError, match=r"begin with the same data, got da7a .* and 0ther in"):
+        collect(SUITE, tmp_path, {})
+    leave(tmp_path, c, rule="PGPO(boost=9.0)")
+    with pytest.raises(ValueError, match=r"another protocol or rule, .* and PGPO\(boost=9.0\)"):
         collect(SUITE, tmp_path, {})
 
 
@@ -265,10 +283,12 @@ def test_a_suite_goes_on_from_a_result_set(results, tmp_path):
 def test_only_what_was_run_alike_is_gone_on_from(results, monkeypatch):
     for old, new, said in (
         ("steps: 2,", "steps: 4,", "cells of another protocol"),
-        ("pgpo]", "pgpo: {of: pgpo, boost: 1.0}]", "rule 'pgpo' is not the same"),
+        ("boost: 2.0", "boost: 1.0", "rule 'mine' is not the same"),
     ):
+        text = TEXT.replace("pgpo]", "pgpo, mine: {of: pgpo, boost: 2.0}]")
+        theirs = ResultSet(results.about | {"suite": text}, results.cells)
         with pytest.raises(ValueError, match=said):
-            reusable(parse_suite("small", TEXT.replace(old, new)), results)
+            reusable(parse_suite("small", text.replace(old, new)), theirs)
     longer = parse_suite("small", TEXT.replace("3, 4]", "3, 4, 5]"))
     assert reusable(longer, results).cells == results.cells
     with pytest.raises(ValueError, match="does not say which weights its cells began with"):
@@ -294,8 +314,12 @@ def test_a_command_goes_on_from_a_result_set(results, tmp_path, monkeypatch, cap
     assert read_results(tmp_path / "here") == results
 
 
-PAGE = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
-FILLED = dict(re.findall(r"<!-- (?!end)(\S+) -->\n(.*?)\n<!-- end -->", PAGE, flags=re.S))
+def filled(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return dict(re.findall(r"<!-- (?!end)(\S+) -->\n(.*?)\n<!-- end -->", text, flags=re.S))
+
+
+FILLED, OTHER_TABLES = filled("evidence.md"), filled("evidence-tables.md")
 
 
 def test_all_that_is_published_stands_in_the_evidence():
@@ -305,6 +329,36 @@ def test_all_that_is_published_stands_in_the_evidence():
 @pytest.mark.parametrize("name", FILLED)
 def test_the_evidence_is_what_the_results_give(name, no_figures):
     assert FILLED[name].count("\n|") > 3 and FILLED[name] == evidence.tables(name)
+    if (PUBLISHED / f"{name}.jsonl").exists():
+        assert OTHER_TABLES[name] == evidence.other_tables(name)
+
+
+def test_lines_that_are_no_cells_of_the_suite_are_refused(results, tmp_path):
+    path, (first, *_) = tmp_path / "results.jsonl", results.cells
+    for line, said in (
+        (3, "line 2, cannot be read .it holds 3, no mapping"),
+        ({n: v for n, v in first.items() if n != "seed"}, "line 2, is no cell: it lacks 'seed'"),
+        ({n: v for n, v in first.items() if n != "points"}, "is no cell: it lacks 'failure'"),
+        (first | {"points": []}, "line 2, has neither points nor a failure: digits-sum-12-free/un"),
+        (first | {"seed": 9}, "line 2, is of a cell that its suite does not have: .*/seed9"),
+    ):
+        path.write_text(json.dumps(results.about) + "\n" + json.dumps(line) + "\n")
+        with pytest.raises(ValueError, match=said):
+            read_results(path)
+    write_results(ResultSet(results.about, [first, first]), path)
+    with pytest.raises(ValueError, match="line 3, is of a cell that stands before"):
+        read_results(path)
+    for head in ("", json.dumps({"suite": TEXT}) + "\n"):
+        path.write_text(head)
+        with pytest.raises(ValueError, match="its first line must hold name, command, machine"):
+            read_results(path)
+
+
+def test_the_command_names_a_suite_of_the_package_only_where_it_is_that(results):
+    quick = find_suite("quick")
+    assert collecting._command(quick, {}) == "sightline compare --suite quick"
+    mine = parse_suite("quick", TEXT)
+    assert collecting._command(mine, {}) == "sightline compare --suite quick.yaml"
 
 
 def test_what_is_no_result_set_is_refused(tmp_path):
@@ -371,6 +425,9 @@ def test_flags(results, tmp_path, capsys, no_figures):
         (["--suite", "quick", "--preregistration", "gone.yaml"], "there is no pre-registration"),
         (["--report", "x", "--go-on-from", "y"], "--go-on-from goes with --suite"),
         (["--report", "x", "--collect"], "--collect goes with --suite"),
+        (["one", "two", "--parallel", "1"], "--parallel goes with --suite"),
+        (["one", "two", "-o", "here"], "--output-dir has no use for them"),
+        (["here", "here/"], "here is compared with itself"),
     ):
         args = parser.parse_args(["compare", *words])
         with pytest.raises(ValueError, match=said):

@@ -15,7 +15,7 @@ from sightline.compare.rules import (
     Top,
     find_rule,
 )
-from sightline.views import Gray
+from sightline.views import Gray, OtherImage
 
 N, V, A, U = LABELS["other"], LABELS["visual"], LABELS["answer"], UNKNOWN  # N: neither
 MASK = torch.tensor([[True] * 4 + [False], [True] * 5])
@@ -138,6 +138,15 @@ def test_a_suite_can_make_rules_of_its_own():
     assert find_rule("gentle", {"of": "pgpo", "boost": 0.5}) == PGPO(boost=0.5)
     assert find_rule("plain", {"of": "grpo"}) == Algorithm()
     assert find_rule("half", {"of": "oracle", "floor": 0.5}) == Oracle(floor=0.5)
+    # in its own order whatever that of the settings is: the control of what is seen
+    dealt = find_rule("dealt", {"shuffled": True, "of": "pgpo", "seen": "other", "boost": 0.5})
+    assert dealt == Shuffled(Seen(PGPO(boost=0.5), OtherImage()))
+    assert find_rule("dealt", {"of": "oracle", "shuffled": True}).told == ("draw", "label")
+    seen = find_rule("seen", {"of": "top-10-answer", "seen": "gray"})
+    assert seen == Seen(Top(0.1, keep_answer=True)) and seen.told == ("label",)
+    # a name of Sightline's own stands for the same wherever it is found
+    same = {"of": "oracle", "answer": False, "conserve_mass": True}
+    assert find_rule("oracle-read", same) == RULES["oracle-read"]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +156,11 @@ def test_a_suite_can_make_rules_of_its_own():
         ("mine", {"boost": 1.0}, "must say what it is made `of`"),
         ("mine", {"of": "pgpo", "bost": 1.0}, "pgpo has no setting 'bost'; it has threshold"),
         ("mine", {"of": "pgpo", "boost": -1.0}, "boost must be at least 0"),
+        ("mine", {"of": "pgpo", "seen": "grey"}, "seen must be one of gray, noise, other"),
+        ("mine", {"of": "vppo", "seen": "gray"}, r"'gray' of vppo, whose views are \['patches'\]"),
+        ("mine", {"of": "pgpo", "seen": ["gray"]}, "seen must be one of"),
+        ("mine", {"of": "pgpo", "shuffled": "yes"}, "shuffled must be true or left out, got 'yes'"),
+        ("vppo", {"of": "pgpo"}, "rule 'vppo' is one of Sightline's own, and not that"),
     ],
 )
 def test_what_is_no_rule_is_refused(name, settings, said):

@@ -92,12 +92,12 @@ def test_a_longer_suite_runs_what_is_new(cells):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
-    [("measure_every: 1", "measure_every: 2"), ("pgpo]", "pgpo: {of: pgpo, boost: 1.0}]")],
+    ("old", "new"), [("measure_every: 1", "measure_every: 2"), ("boost: 0.5", "boost: 1.0")]
 )
 def test_another_protocol_in_the_same_folder_is_refused(cells, old, new):
-    run(cells)
-    other = parse_suite("small", SUITE.text.replace(old, new))
+    text = SUITE.text.replace("pgpo]", "mine: {of: pgpo, boost: 0.5}]")
+    run(cells, parse_suite("small", text))
+    other = parse_suite("small", text.replace(old, new))
     with pytest.raises(ValueError, match="was run with another protocol or rule"):
         run(cells, other)
 

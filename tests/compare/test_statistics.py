@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sightline.compare.statistics import holm, paired_difference, share_of, sign_flip
+from sightline.compare.statistics import by_seed, difference_of, holm, share_of, sign_flip
 
 
 def test_sign_flip_counts_patterns():
@@ -33,18 +33,13 @@ def test_holm_by_hand():
 
 def test_differences_are_paired_by_seed():
     first, second = {1: 0.6, 2: 0.9, 3: 0.5}, {3: 0.4, 2: 0.7, 1: 0.3, 9: 0.0}
-    found = paired_difference(first, second)
-    assert found.each == pytest.approx([0.3, 0.2, 0.1])
+    assert by_seed(first, second) == pytest.approx({1: 0.3, 2: 0.2, 3: 0.1})
+    found = difference_of([*by_seed(first, second).values()])
     assert found.mean == pytest.approx(0.2) and found.p == 2 / 8
     # deviation 0.1, and t = 4.303 with 2 degrees of freedom: 0.2 ± 4.303 * 0.1 / sqrt(3)
     assert (found.low, found.high) == pytest.approx((-0.0484, 0.4484), abs=1e-4)
-    found = paired_difference({1: 0.6, 2: 0.9}, {1: 0.3, 2: 0.7})
+    found = difference_of([0.3, 0.2])
     assert found.low is None and found.high is None  # two seeds have no interval
-
-
-def test_one_shared_seed_is_not_enough():
-    with pytest.raises(ValueError, match=r"needs two that both rules were run on, got \[2\]"):
-        paired_difference({1: 0.5, 2: 0.6}, {2: 0.5, 3: 0.6})
 
 
 def test_the_share_of_the_headroom():

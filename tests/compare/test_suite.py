@@ -73,8 +73,9 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
         ("1e-5", "fast", "a learning rate of 'pgpo' must be a number, got 'fast'"),
         ("1e-5", ".nan", "a learning rate of 'pgpo' must be a number, got nan"),
         ("1e-5", "[1e-5]", "a learning rate of 'pgpo' must be a number"),
-        ("1e-5", "3e-5", "learning rates must differ and be above 0"),
-        ("1e-5", "-1e-5", "learning rates must differ and be above 0"),
+        ("1e-5", "3e-5", "learning rates must be above 0 and differ in six digits"),
+        ("1e-5", "3.0000001e-5", "learning rates must be above 0 and differ in six digits"),
+        ("1e-5", "-1e-5", "learning rates must be above 0"),
         ("{first: 100, count: 2}", "5", "seeds must be different whole numbers, at least 0"),
         ("{first: 100, count: 2}", "{first: 1}", "seeds must be different whole numbers"),
         ("count: 2", "count: 0", "seeds must be different whole numbers"),
@@ -84,6 +85,10 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
         ("[digits-sum-12-free, charts]", "charts", "tasks must be a list of names, got 'charts'"),
         ("charts]", "digits-sum-12-free]", "tasks names 'digits-sum-12-free' twice"),
         ("charts]", "digits]", "task 'digits' has no twins"),
+        ("charts]", "digits-sum]", "task 'digits-sum' comes as digits-sum-12-free, .*: say which"),
+        ("count: 2", "count: 1", r"at least 2 and from 3 on .* or over 3 tasks .* seeds \[100\]"),
+        ("tasks:", "oracle: uniform\ntasks:", "'uniform' cannot be both its reference and its or"),
+        ("gentle: {of: pgpo, b", "vppo: {of: pgpo, b", "rule 'vppo' is one of Sightline's own"),
         ("[uniform, pgpo, gentle: {of: pgpo, boost: 0.5}]", "5", "rules must be a list or a map"),
         ("[uniform, pgpo,", "[uniform, uniform, pgpo,", "rules names 'uniform' twice"),
         ("[uniform, pgpo,", "[[uniform], pgpo,", "rules must be a list of names"),
@@ -122,6 +127,19 @@ def test_what_is_wrong_is_named(old, new, said):
     assert old in TEXT
     with pytest.raises(ValueError, match=said):
         parse_suite("mine", TEXT.replace(old, new))
+
+
+def test_one_seed_is_enough_where_tasks_are_the_sample():
+    text = TEXT.replace("count: 2", "count: 1").replace("charts]", "charts, irrelevant]")
+    with pytest.raises(ValueError, match="or over 3 tasks in which something has to be read"):
+        parse_suite("mine", text)
+    assert parse_suite("mine", text.replace("irrelevant", "photos")).seeds == [100]
+
+
+def test_text_that_is_none_is_refused_by_file(tmp_path):
+    (tmp_path / "mine.yaml").write_bytes(b"tasks: [\xff]")
+    with pytest.raises(ValueError, match=r"mine\.yaml is not UTF-8 text"):
+        find_suite(str(tmp_path / "mine.yaml"))
 
 
 def test_an_unknown_suite_names_the_known_ones():

@@ -658,7 +658,7 @@ def test_ids_are_unique(complete):
 @pytest.mark.parametrize("library", ["jinja2", "matplotlib"])
 def test_missing_extra_is_named_at_the_point_of_use(tmp_path, monkeypatch, library):
     monkeypatch.setitem(sys.modules, library, None)
-    message = rf"sightline report needs {library}: pip install 'sightline\[report\]'"
+    message = rf"a report needs {library}: pip install 'sightline\[report\]'"
     with pytest.raises(ImportError, match=message):
         write_report(write_run(tmp_path / "run"))
 

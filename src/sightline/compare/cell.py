@@ -5,7 +5,6 @@ questions, random numbers of sampling, held-out questions. So cells of one seed 
 """
 
 import hashlib
-import resource
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -153,7 +152,6 @@ def run_cell(cell: Cell, algorithm: Algorithm, protocol: Protocol, folder: Path)
             curve.points, metrics, args.per_device_train_batch_size, int(args.logging_steps)
         ),
         "training": means_of(metrics),
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     write_json(folder / "result.json", result)
 

@@ -12,7 +12,7 @@ from .cell import Cell
 from .code import differing
 from .code import versions as current_versions
 from .results import ResultSet, cell_of
-from .runner import is_finished
+from .runner import is_finished, read_about
 from .suite import SUITES, Suite
 
 DIGITS = 5  # of a number that is kept
@@ -34,8 +34,8 @@ def collect(
             does not have.
 
     Raises:
-        ValueError: they were not all made by the same versions, or cells of one task and seed did
-            not begin with the same weights and so are no pairs.
+        ValueError: they were not all made by the same versions or as the suite says, or cells of
+            one task and seed did not begin with the same weights or data and so are no pairs.
     """
     kept = {cell_of(line): line for line in earlier.cells} if earlier else {}
     cells, versions, machines = [], {}, []
@@ -46,11 +46,12 @@ def collect(
         path = folder / cell.name
         line = asdict(cell)
         if is_finished(path):
-            found = _read(path / "result.json")
-            versions[cell.name] = _read(path / "run.json")["versions"]
+            found, told = _read(path / "result.json"), read_about(cell, suite, folder)
+            versions[cell.name] = told["versions"]
             cells.append(
                 line
                 | {"start_sha256": found["start_sha256"][:16]}
+                | {"data_sha256": told["data_sha256"][:16]}
                 | {"points": [_short(point) for point in found["points"]]}
                 | {"training": _short(found["training"])}
             )
@@ -67,7 +68,7 @@ def collect(
             f"{folder}{failed}"
         )
     _check_versions(versions)
-    _check_starts(cells)
+    _check_pairs(cells)
     if len(versions) > bool(earlier):  # of cells that were run here
         machines.append(f"{os.cpu_count()} cores, {platform.machine()}")
     about = {
@@ -83,7 +84,7 @@ def collect(
 
 def _command(suite: Suite, registration: Mapping[str, Any]) -> str:
     """Without folders, which say nothing to others."""
-    packaged = (SUITES / f"{suite.name}.yaml").exists()
+    packaged = any(suite.text == path.read_text(encoding="utf-8") for path in SUITES.iterdir())
     command = f"sightline compare --suite {suite.name}{'' if packaged else '.yaml'}"
     document = registration.get("document")
     return f"{command} --preregistration {document}" if document else command
@@ -130,19 +131,20 @@ def whole_seeds(suite: Suite, there: Collection[Cell]) -> set[tuple[str, int]]:
     return {(cell.task, cell.seed) for cell in suite.cells()} - lacking
 
 
-def _check_starts(cells: Sequence[Mapping[str, Any]]) -> None:
+def _check_pairs(cells: Sequence[Mapping[str, Any]]) -> None:
     first: dict[tuple[str, int], Mapping[str, Any]] = {}
     for line in cells:
         if "points" not in line:
             continue
         other = first.setdefault((line["task"], line["seed"]), line)
-        if line["start_sha256"] != other["start_sha256"]:
-            raise ValueError(
-                f"cells of one task and seed must begin with the same weights, got "
-                f"{other['start_sha256']} in {cell_of(other).name} and {line['start_sha256']} in "
-                f"{cell_of(line).name}: remove the folders of the one or the other and run the "
-                "suite again"
-            )
+        for key, what in (("start_sha256", "weights"), ("data_sha256", "data")):
+            if line.get(key) != other.get(key):
+                raise ValueError(
+                    f"cells of one task and seed must begin with the same {what}, got "
+                    f"{other.get(key)} in {cell_of(other).name} and {line.get(key)} in "
+                    f"{cell_of(line).name}: remove the folders of the one or the other and run "
+                    "the suite again"
+                )
 
 
 def _check_versions(versions: Mapping[str, Mapping[str, str]]) -> None:

@@ -11,6 +11,7 @@ from .results import ResultSet, cell_of, read_results, write_results
 from .runner import run_suite
 from .runs import compare_runs
 from .suite import find_suite
+from .yaml_text import text_of
 
 
 def run(args: argparse.Namespace) -> None:
@@ -19,7 +20,9 @@ def run(args: argparse.Namespace) -> None:
         print(compare_runs(*args.runs))
     elif args.report:
         results = read_results(args.report)
-        print(write_page(results, args.output_dir or Path("runs") / "compare" / results.suite.name))
+        # not where its cells were run: what stands there may be a later sitting's
+        again = Path("runs") / "compare" / f"{results.suite.name}-again"
+        print(write_page(results, args.output_dir or again))
     else:
         run_and_report(args)
 
@@ -32,7 +35,7 @@ def run_and_report(args: argparse.Namespace) -> None:
     if document is not None:
         if not document.is_file():
             raise ValueError(f"there is no pre-registration {document}")
-        parse_hypotheses(document.read_text(encoding="utf-8"), suite)  # raises
+        parse_hypotheses(text_of(document), suite)  # raises
     earlier, registered = None, None
     if args.go_on_from:
         found = read_results(args.go_on_from)
@@ -41,7 +44,7 @@ def run_and_report(args: argparse.Namespace) -> None:
         print(_taken(found, earlier))
     begun = register(suite, folder, document, registered)
     known = {cell_of(line) for line in earlier.cells} if earlier else set()
-    failed = [] if args.collect else run_suite(suite, folder, args.parallel, known=known)
+    failed = [] if args.collect else run_suite(suite, folder, args.parallel or 2, known=known)
     results = collect(suite, folder, begun, earlier)
     write_results(results, folder / "results.jsonl")
     print(f"results: {folder / 'results.jsonl'}\nreport: {write_page(results, folder)}")

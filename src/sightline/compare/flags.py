@@ -19,7 +19,7 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="RESULTS", help="draw the report of a result set again"
     )
-    parser.add_argument("--parallel", type=int, default=2, help="cells at a time, a thread each")
+    parser.add_argument("--parallel", type=int, help="cells at a time, a thread each; default: 2")
     parser.add_argument(
         "--preregistration", type=Path, metavar="FILE", help="hypotheses, fixed before the run"
     )
@@ -34,7 +34,12 @@ def add_compare(commands: Any) -> None:
         action="store_true",
         help="run nothing: write result set and report of the whole seeds there are",
     )
-    parser.add_argument("-o", "--output-dir", type=Path, help="default: runs/compare/SUITE")
+    parser.add_argument(
+        "-o",
+        "--output-dir",
+        type=Path,
+        help="default: runs/compare/SUITE, with -again for --report",
+    )
     parser.set_defaults(run=_run, flags=list(parser._option_string_actions))
 
 
@@ -45,13 +50,18 @@ def _run(args: argparse.Namespace) -> None:
             "sightline compare needs one of: --suite NAME, --report RESULTS, or two run folders"
         )
     if args.suite is None:
-        for flag in ("preregistration", "go_on_from", "collect"):
+        for flag in ("preregistration", "go_on_from", "collect", "parallel"):
             if getattr(args, flag):
                 raise ValueError(f"--{flag.replace('_', '-')} goes with --suite")
     if args.runs and len(args.runs) != 2:
         raise ValueError(f"runs are compared two at a time, got {len(args.runs)}")
-    if args.parallel < 1:
+    if args.runs and args.output_dir:
+        raise ValueError("two runs are compared on the terminal: --output-dir has no use for them")
+    if args.parallel is not None and args.parallel < 1:
         raise ValueError(f"--parallel must be at least 1, got {args.parallel}")
+    from ..report import require_libraries
+
+    require_libraries()
     from .command import run
 
     run(args)

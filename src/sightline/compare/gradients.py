@@ -23,7 +23,7 @@ from ..rewards import exact_answer, think_format
 from ..run_arguments import MIX
 from ..scoring import score_views
 from ..views import View
-from .rules import Told
+from .rules import told_to
 from .signal_to_noise import GradientStatistics, gradient_statistics
 from .trainer import labels_of
 
@@ -110,7 +110,7 @@ def _tables(
     seed: int,
 ) -> dict[str, ViewScores]:
     """The scores of all views of all rules, and what references are told."""
-    told = {name for rule in rules.values() if isinstance(rule, Told) for name in rule.told}
+    told = {name for rule in rules.values() for name in told_to(rule)}
     scored = score_views(
         model,
         responses,

@@ -25,7 +25,7 @@ import numpy as np
 from ..tasks import load
 from .measure import FOUND, MEASURED
 from .results import ResultSet
-from .statistics import FEWEST, difference_of
+from .statistics import FEWEST, by_seed, difference_of
 from .suite import Suite, has_to_read
 from .yaml_text import mapping, names, number, read_yaml
 
@@ -124,6 +124,11 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
     rules = names(f"{what}: rules", said["rules"])
     if len(rules) != 2:
         raise ValueError(f"{what}: rules must be two, the first minus the second, got {rules}")
+    if not over_tasks and len(suite.seeds) < FEWEST:
+        raise ValueError(
+            f"{what}: it is judged by an interval over seeds, which takes at least {FEWEST}; the "
+            f"suite has {suite.seeds}"
+        )
     if over_tasks and len(tasks) < FEWEST:
         raise ValueError(
             f"{what}: all takes at least {FEWEST} tasks of the suite in which something has to be "
@@ -180,7 +185,7 @@ def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
             measured(task, rule, results.suite.learning_rates[rule][0], hypothesis.number)
             for rule in hypothesis.rules
         )
-        per_task.append({seed: first[seed] - second[seed] for seed in first.keys() & second.keys()})
+        per_task.append(by_seed(first, second))
     if hypothesis.over_tasks:
         each = [float(np.mean(list(found.values()))) for found in per_task if found]
     else:

@@ -108,17 +108,29 @@ def found_by(
     for name in ("k3", "kl"):
         dependency = score.dependency(mask, name, clamp=None)
         found[f"auroc_{name}"] = auroc(dependency[known].tolist(), visual[known].tolist())
-        hits = [
-            is_visual[values.topk(int(is_visual.sum())).indices].float().mean().item()
-            for values, is_visual in zip(dependency.masked_fill(~known, -1), visual, strict=True)
-            if is_visual.any()
-        ]
-        found[f"precision_{name}"] = float(np.mean(hits))
+        found[f"precision_{name}"] = float(
+            np.mean(
+                [
+                    precision(values[row], is_visual[row])
+                    for values, is_visual, row in zip(dependency, visual, known, strict=True)
+                    if is_visual.any()
+                ]
+            )
+        )
     exact = score.dependency(mask, "kl", clamp=None)
     for label, number in LABELS.items():
         chosen = known & (labels == number)
         found[f"dependency_{label}"] = exact[chosen].mean().item() if chosen.any() else None
     return found
+
+
+def precision(values: Float[Tensor, " T"], wanted: Bool[Tensor, " T"]) -> float:
+    """Share of `wanted` tokens among as many of the greatest values; of equals, by their share."""
+    count = int(wanted.sum())
+    last = values.topk(count).values[-1]
+    above, equal = values > last, values == last
+    drawn = (count - int(above.sum())) / int(equal.sum())
+    return (int((wanted & above).sum()) + drawn * int((wanted & equal).sum())) / count
 
 
 def longest_response(processor: Any, task: ModuleType, rows: Sequence[dict]) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..records import write_json
 from .suite import Suite
+from .yaml_text import text_of
 
 FILE = "registration.json"
 
@@ -63,7 +64,7 @@ def _registration(suite: Suite, document: Path | None) -> dict[str, Any]:
         "suite_sha256": suite.sha256,
         "document": document and document.name,
         "document_sha256": document and _sha256(document),
-        "text": document and document.read_text(encoding="utf-8"),
+        "text": document and text_of(document),
     }
 
 

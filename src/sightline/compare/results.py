@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 from ..records import read_lines
 from .cell import Cell
 from .suite import Suite, parse_suite
+
+ABOUT = ("name", "command", "machine", "versions", "registration", "suite")
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,31 @@ def read_results(path: Path) -> ResultSet:
     if not path.is_file():
         raise ValueError(f"there is no result set {path}")
     lines = read_lines(path)
-    if not lines or "suite" not in lines[0]:
+    if not lines or not lines[0].keys() >= {*ABOUT}:
         raise ValueError(
-            f"{path} is no result set: its first line must hold the suite; sightline compare "
-            "--suite writes one"
+            f"{path} is no result set: its first line must hold {', '.join(ABOUT)}; sightline "
+            "compare --suite writes one"
         )
+    suite, there = parse_suite(lines[0]["name"], lines[0]["suite"]), set()
+    wanted = set(suite.cells())
+    for number, line in enumerate(lines[1:], 2):
+        there.add(_check(f"{path}, line {number},", line, wanted, there))
     return ResultSet(lines[0], lines[1:])
+
+
+def _check(
+    what: str, line: Mapping[str, Any], wanted: Collection[Cell], there: Collection[Cell]
+) -> Cell:
+    """The cell of a line; raise where it is none of those `wanted` that are not `there` yet."""
+    try:
+        cell = cell_of(line)
+        known = line["points"] if "points" in line else line["failure"]
+    except KeyError as error:
+        raise ValueError(f"{what} is no cell: it lacks {error}") from error
+    if cell not in wanted:
+        raise ValueError(f"{what} is of a cell that its suite does not have: {cell.name}")
+    if cell in there:
+        raise ValueError(f"{what} is of a cell that stands before: {cell.name}")
+    if not known:
+        raise ValueError(f"{what} has neither points nor a failure: {cell.name}")
+    return cell

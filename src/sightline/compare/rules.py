@@ -24,13 +24,15 @@ from ..algorithms import (
 )
 from ..algorithms.base import check_views
 from ..core import keep_real, response_mean, response_top
-from ..views import Blind, Gray, View
+from ..views import AddNoise, Blind, Gray, OtherImage, View
 
 # Tables that are no view's, each in the `log_ratio` of a `ViewScores`: the oracle label of a token
 # as a number, a number drawn for it between 0 and 1, the entropy of the policy there in nats.
 TOLD = ("label", "draw", "entropy")
 LABELS = {"other": 0.0, "visual": 1.0, "answer": 2.0}
 UNKNOWN = -1.0  # the label of every token of a response that leaves the task's grammar
+# What a suite's own rule may put in the image's place: `seen`.
+PICTURES: dict[str, View] = {"gray": Gray(), "noise": AddNoise(1.0), "other": OtherImage()}
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,11 @@ class Told(Algorithm):
     def told(self) -> tuple[str, ...]:
         """Which of `TOLD` it reads."""
         raise NotImplementedError
+
+
+def told_to(rule: Algorithm) -> tuple[str, ...]:
+    """Which of `TOLD` a rule reads; nothing, if it is no reference."""
+    return rule.told if isinstance(rule, Told) else ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ class Shuffled(Told):
 
     @property
     def told(self) -> tuple[str, ...]:
-        return ("draw",)
+        return ("draw", *told_to(self.rule))
 
     def token_weights(
         self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
@@ -119,7 +126,7 @@ class Shuffled(Told):
 
 
 @dataclass(frozen=True)
-class Seen(Algorithm):
+class Seen(Told):
     """The weights of another rule, from another view than the one that hides the image.
 
     What hides the image altogether also shows that there is none, which can move words that do
@@ -143,6 +150,10 @@ class Seen(Algorithm):
     @property
     def row_local(self) -> bool:
         return self.rule.row_local
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        return told_to(self.rule)
 
     def token_weights(
         self, scores: Mapping[str, ViewScores], mask: Bool[Tensor, "B T"]
@@ -215,8 +226,6 @@ RULES: dict[str, Algorithm] = {
     "top-10-answer": Top(0.10, keep_answer=True),
     "top-10-shuffled": Shuffled(Top(0.10)),
     "entropy-40": Top(0.40, by="entropy"),
-    "pgpo-gray": Seen(PGPO()),
-    "pgpo-kl-gray": Seen(PGPO(estimator="kl")),
     "sightline": Sightline(),
     **{f"sightline-{percent}": Sightline(percent / 100) for percent in (5, 10, 25, 50)},
     "sightline-blind": Sightline(hide="blind"),
@@ -228,7 +237,9 @@ def find_rule(name: str, settings: Any = None) -> Algorithm:
     """A rule by its name, or of a suite's own: a rule or algorithm with other settings.
 
     Args:
-        settings: `of`, the name of a rule in `RULES` or of an algorithm, and fields to replace.
+        settings: `of`, the name of a rule in `RULES` or of an algorithm, and fields to replace;
+            `seen`, one of `PICTURES`, for a rule that hides the image (`Seen`); `shuffled: true`
+            for its control (`Shuffled`).
     """
     if settings is None:
         if name not in RULES:
@@ -243,7 +254,7 @@ def find_rule(name: str, settings: Any = None) -> Algorithm:
             f"{settings!r}"
         )
     changed = dict(settings)
-    base = changed.pop("of", None)
+    base, seen, shuffled = (changed.pop(key, None) for key in ("of", "seen", "shuffled"))
     if not isinstance(base, str) or base not in {*RULES, *ALGORITHMS}:
         raise ValueError(
             f"rule {name!r} must say what it is made `of`, one of {', '.join(RULES)}, got {base!r}"
@@ -259,9 +270,24 @@ def find_rule(name: str, settings: Any = None) -> Algorithm:
             )
         changed[field_name] = _like(f"rule {name!r}: {field_name}", simple[field_name], value)
     try:
-        return replace(rule, **changed)
+        rule = replace(rule, **changed)
     except TypeError as error:  # None where a number is compared
         raise ValueError(f"rule {name!r}: {error}") from error
+    if seen is not None:
+        if seen not in list(PICTURES) or "blind" not in rule.views():
+            raise ValueError(
+                f"rule {name!r}: seen must be one of {', '.join(PICTURES)}, of a rule with the "
+                f"view blind, got {seen!r} of {base}, whose views are {list(rule.views())}"
+            )
+        rule = Seen(rule, PICTURES[seen])
+    if shuffled not in (None, True):
+        raise ValueError(f"rule {name!r}: shuffled must be true or left out, got {shuffled!r}")
+    rule = Shuffled(rule) if shuffled else rule
+    if rule != RULES.get(name, rule):
+        raise ValueError(
+            f"rule {name!r} is one of Sightline's own, and not that: give yours another name"
+        )
+    return rule
 
 
 def _like(what: str, default: Any, value: Any) -> Any:

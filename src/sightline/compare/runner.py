@@ -20,6 +20,7 @@ from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from .. import tasks
 from ..process import use_threads
@@ -104,6 +105,20 @@ def is_finished(folder: Path) -> bool:
     return (folder / "result.json").exists()
 
 
+def read_about(cell: Cell, suite: Suite, folder: Path) -> dict[str, Any]:
+    """The `run.json` of a finished cell; raise where it was run by another protocol or rule."""
+    path = folder / cell.name
+    about = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    there = [about["protocol"], about["rule"]]
+    wanted = [asdict(suite.protocol), repr(suite.rules[cell.rule])]
+    if there != wanted:
+        raise ValueError(
+            f"{path} was run with another protocol or rule, {there[0]} and {there[1]}, "
+            f"and the suite says {wanted[0]} and {wanted[1]}: choose another --output-dir"
+        )
+    return about
+
+
 def check_finished(suite: Suite, folder: Path) -> None:
     """Raise where a finished cell of this name was run by another protocol, rule or version."""
     now = versions()
@@ -111,17 +126,10 @@ def check_finished(suite: Suite, folder: Path) -> None:
         path = folder / cell.name
         if not is_finished(path):
             continue
-        about = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        there = [about["protocol"], about["rule"]]
-        wanted = [asdict(suite.protocol), repr(suite.rules[cell.rule])]
-        if there != wanted:
+        there = read_about(cell, suite, folder)["versions"]
+        if there != now:
             raise ValueError(
-                f"{path} was run with another protocol or rule, {there[0]} and {there[1]}, "
-                f"and the suite says {wanted[0]} and {wanted[1]}: choose another --output-dir"
-            )
-        if about["versions"] != now:
-            raise ValueError(
-                f"{path} was run by other versions, {differing(about['versions'], now)}: "
+                f"{path} was run by other versions, {differing(there, now)}: "
                 "remove it to run it again, or choose another --output-dir"
             )
 
@@ -198,8 +206,8 @@ def _record_death(cells: Sequence[Cell], folder: Path, worker: BaseProcess) -> b
     for cell in cells:
         path = folder / cell.name
         with _lock(_lock_of(cell, folder), take=False) as last:
-            his = last == f"{os.getpid()} {worker.pid}"
-            if his and path.exists() and not _is_settled(path):
+            was_at_it = last == f"{os.getpid()} {worker.pid}"
+            if was_at_it and path.exists() and not _is_settled(path):
                 _record_failure(folder, cell.name, reason)
                 return True
     return False

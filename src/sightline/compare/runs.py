@@ -14,6 +14,8 @@ def compare_runs(first: Path, second: Path) -> str:
     Raises:
         ValueError: a run has no held-out answers, or they were asked different questions.
     """
+    if first.resolve() == second.resolve():
+        raise ValueError(f"{first} is compared with itself: give two runs")
     one, two = _answers(first), _answers(second)
     if one.keys() != two.keys() or any(one[i]["gold"] != two[i]["gold"] for i in one):
         shared = len(one.keys() & two.keys())
@@ -50,4 +52,10 @@ def _answers(folder: Path) -> dict[str, Mapping[str, Any]]:
             f"{folder} has no {HELD_OUT_FILE}: give folders of sightline demo or of cells of "
             "sightline compare; two evaluations are compared by sightline eval --compare"
         )
+    for number, line in enumerate(lines, 1):
+        if lacking := [name for name in ("id", "gold", "right_after") if name not in line]:
+            raise ValueError(
+                f"{folder / HELD_OUT_FILE}, line {number}, lacks {', '.join(lacking)}: the file is "
+                "not one that sightline wrote after training"
+            )
     return {line["id"]: line for line in lines}

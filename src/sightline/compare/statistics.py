@@ -36,18 +36,9 @@ class Difference(NamedTuple):
     each: list[float]
 
 
-def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Difference:
-    """Of two outcomes by seed, on the seeds of both.
-
-    Raises:
-        ValueError: they share fewer than two seeds.
-    """
-    seeds = sorted(first.keys() & second.keys())
-    if len(seeds) < 2:
-        raise ValueError(
-            f"a comparison over seeds needs two that both rules were run on, got {seeds}: run more"
-        )
-    return difference_of([first[seed] - second[seed] for seed in seeds])
+def by_seed(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """First minus second, on the seeds of both."""
+    return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
 
 
 def difference_of(each: list[float]) -> Difference:

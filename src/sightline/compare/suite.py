@@ -13,7 +13,8 @@ from .. import tasks
 from ..algorithms import Algorithm
 from .cell import Cell, Protocol
 from .rules import find_rule
-from .yaml_text import mapping, names, number, read_yaml
+from .statistics import FEWEST
+from .yaml_text import mapping, names, number, read_yaml, text_of
 
 SUITES = Path(__file__).parent / "suites"
 
@@ -73,7 +74,7 @@ def find_suite(name: str) -> Suite:
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in SUITES.glob("*.yaml")))
         raise ValueError(f"there is no suite {name!r}: give one of {known}, or a YAML file")
-    return parse_suite(path.stem, path.read_text(encoding="utf-8"))
+    return parse_suite(path.stem, text_of(path))
 
 
 def parse_suite(name: str, text: str) -> Suite:
@@ -93,18 +94,28 @@ def parse_suite(name: str, text: str) -> Suite:
     for task in names(f"{what}: tasks", content["tasks"]):
         if not hasattr(tasks.load(task), "twin"):  # load raises
             raise ValueError(f"{what}: task {task!r} has no twins and cannot be compared on")
+        if variants := [name for name, (base, _) in tasks.VARIANTS.items() if base == task]:
+            raise ValueError(f"{what}: task {task!r} comes as {', '.join(variants)}: say which")
     rules = _rules(what, content["rules"])
     reference, oracle = content.get("reference", "uniform"), content.get("oracle")
     for role, rule in (("reference", reference), ("oracle", oracle)):
         if rule not in list(rules) and not (role == "oracle" and rule is None):
             raise ValueError(f"{what}: its {role} {rule!r} is not among its rules")
+    if reference == oracle:
+        raise ValueError(f"{what}: {oracle!r} cannot be both its reference and its oracle")
+    seeds = _seeds(what, content["seeds"])
+    if len(seeds) < 2 and sum(map(has_to_read, content["tasks"])) < FEWEST:
+        raise ValueError(
+            f"{what}: rules are compared over seeds, at least 2 and from {FEWEST} on with an "
+            f"interval, or over {FEWEST} tasks in which something has to be read; got seeds {seeds}"
+        )
     return Suite(
         name=name,
         text=text,
         tasks=content["tasks"],
         rules=rules,
         learning_rates=_rates(what, content["learning_rates"], rules),
-        seeds=_seeds(what, content["seeds"]),
+        seeds=seeds,
         protocol=_protocol(what, {} if content.get("protocol") is None else content["protocol"]),
         reference=reference,
         oracle=oracle,
@@ -143,8 +154,12 @@ def _rates(what: str, content: Any, rules: Mapping[str, Algorithm]) -> dict[str,
             raise ValueError(f"{what}: no learning rate for {rule!r}, and no default")
         several = found if isinstance(found, list) else [found]
         rates[rule] = [number(f"{what}: a learning rate of {rule!r}", rate) for rate in several]
-        if not rates[rule] or min(rates[rule]) <= 0 or len(set(rates[rule])) < len(rates[rule]):
-            raise ValueError(f"{what}: learning rates must differ and be above 0, got {found!r}")
+        # the folder of a cell has its rate in it
+        differ = len({f"{rate:g}" for rate in rates[rule]}) == len(rates[rule])
+        if not rates[rule] or min(rates[rule]) <= 0 or not differ:
+            raise ValueError(
+                f"{what}: learning rates must be above 0 and differ in six digits, got {found!r}"
+            )
     return rates
 
 

@@ -14,10 +14,10 @@ from .statistics import (
     FEWEST,
     Difference,
     Share,
+    by_seed,
     difference_of,
     holm,
     mean_of,
-    paired_difference,
     share_of,
 )
 from .suite import has_to_read
@@ -88,9 +88,9 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
     }
     reference = outcomes[suite.reference]
     differences = {
-        rule: paired_difference(found, reference)
-        for rule, found in outcomes.items()
-        if rule != suite.reference and len(found.keys() & reference.keys()) > 1
+        rule: difference_of([*leads.values()])
+        for rule, outcome in outcomes.items()
+        if rule != suite.reference and len(leads := by_seed(outcome, reference)) > 1
     }
     corrected = holm({rule: found.p for rule, found in differences.items() if rule != suite.oracle})
     oracle = suite.oracle and outcomes[suite.oracle]
@@ -112,7 +112,7 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
                 difference=differences.get(rule),
                 p=corrected.get(rule),
                 headroom=share_of(gains[rule], gains[suite.oracle]) if suite.oracle else None,
-                strict=share_of(_minus(outcomes[rule], reference), _minus(oracle, reference))
+                strict=share_of(by_seed(outcomes[rule], reference), by_seed(oracle, reference))
                 if oracle and rule != suite.reference
                 else None,
                 first=_means([cell["points"][0] for cell in finished]),
@@ -123,7 +123,7 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
                         _mean(rises[rule][number]),
                         None
                         if rule == suite.reference
-                        else _mean(_minus(rises[rule][number], rises[suite.reference][number])),
+                        else _mean(by_seed(rises[rule][number], rises[suite.reference][number])),
                     )
                     for number in MEASURES
                 },
@@ -173,7 +173,7 @@ def over_tasks(results: ResultSet) -> list[Overall]:
     means: dict[str, dict[str, float]] = {}
     for rule in suite.rules:
         if rule != suite.reference:
-            leads = {task: _minus(outcome(task, rule), found) for task, found in reference.items()}
+            leads = {task: by_seed(outcome(task, rule), found) for task, found in reference.items()}
             means[rule] = {t: float(np.mean([*lead.values()])) for t, lead in leads.items() if lead}
     differences = {rule: difference_of([*found.values()]) for rule, found in means.items() if found}
     corrected = holm({rule: d.p for rule, d in differences.items() if rule != suite.oracle})
@@ -185,10 +185,6 @@ def over_tasks(results: ResultSet) -> list[Overall]:
 
 def _mean(each: Mapping[int, float]) -> Interval | None:
     return mean_of(list(each.values())) if each else None
-
-
-def _minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
-    return {seed: first[seed] - second[seed] for seed in first.keys() & second.keys()}
 
 
 def _means(numbers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:

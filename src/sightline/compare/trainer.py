@@ -13,7 +13,7 @@ from ..encoding import Encoded, pictures_of
 from ..engines.trl import PerceptionGRPOTrainer
 from ..scoring import Scored, score_views
 from ..token_labels import label_tokens, token_texts
-from .rules import LABELS, UNKNOWN, Told
+from .rules import LABELS, UNKNOWN, told_to
 
 
 class LabelledTrainer(PerceptionGRPOTrainer):
@@ -34,9 +34,7 @@ class LabelledTrainer(PerceptionGRPOTrainer):
         return super()._example(rows) if pictures else None
 
     def _weights(self, responses: Encoded, scored: Scored) -> Tensor:
-        if not isinstance(self.algorithm, Told):
-            return super()._weights(responses, scored)
-        told = {name: ViewScores(self._told(name, responses)) for name in self.algorithm.told}
+        told = {name: ViewScores(self._told(name, responses)) for name in told_to(self.algorithm)}
         return super()._weights(responses, scored._replace(views=scored.views | told))
 
     def _told(self, name: str, responses: Encoded) -> Float[Tensor, "B T"]:

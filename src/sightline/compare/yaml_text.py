@@ -1,6 +1,7 @@
 """YAML of suites and hypotheses: what would be lost or misread is refused by name."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,6 +18,14 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"{key!r} stands twice", node.value[place][0].start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+def text_of(path: Path) -> str:
+    """What stands in a file, in UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
 
 
 def read_yaml(what: str, text: str) -> Any:

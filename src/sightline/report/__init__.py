@@ -9,7 +9,18 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-__all__ = ["write_report"]
+__all__ = ["require_libraries", "write_report"]
+
+
+def require_libraries() -> None:
+    """Raise where a library is missing that pages and figures are made with."""
+    for library in ("jinja2", "matplotlib"):
+        try:
+            import_module(library)
+        except ImportError as error:
+            raise ImportError(
+                f"a report needs {library}: pip install 'sightline[report]'"
+            ) from error
 
 
 def write_report(
@@ -35,13 +46,7 @@ def write_report(
         warn: is told each warning that stands at the top of the page, such as of a run that is not
             finished or a line that could not be read.
     """
-    for library in ("jinja2", "matplotlib"):
-        try:
-            import_module(library)
-        except ImportError as error:
-            raise ImportError(
-                f"sightline report needs {library}: pip install 'sightline[report]'"
-            ) from error
+    require_libraries()
     from . import formats
     from .drawing import save_drawings
     from .page import DEFAULT, SHOWN, render
