@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -51,10 +52,11 @@ def test_response_loss_counts_labelled_tokens_more(tiny):
     assert_close(weighted, expected)
 
 
-def test_alignment_compares_columns_with_words(tiny):
-    # 3 columns of image tokens and 2 words: the first and the last column are compared
+@pytest.mark.parametrize("lines", [1, 2])
+def test_alignment_compares_columns_with_words(tiny, lines):
+    # 3 columns of image tokens and 2 words a line: the first and the last column are compared
     rows = digits.rows(2)
-    words = [digits.in_view(row) for row in rows]
+    words = [digits.in_view(row) + (["one", "two"] if lines == 2 else []) for row in rows]
     pictures = tiny.processor.image_processor([r["images"][0] for r in rows], return_tensors="pt")
     tokens = tiny.model.model.visual(
         pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]
@@ -64,13 +66,14 @@ def test_alignment_compares_columns_with_words(tiny):
     candidates = sorted(set(ids.values()))
     losses = []
     for row in range(2):
-        for word, column in zip(words[row], (0, 2), strict=True):
-            seen = torch.nn.functional.normalize(tokens[row, :, column].mean(0), dim=0)
+        for word, (line, column) in zip(words[row], product(range(lines), (0, 2)), strict=True):
+            height = slice(None) if lines == 1 else slice(line, line + 1)  # of two image tokens
+            seen = torch.nn.functional.normalize(tokens[row, height, column].mean(0), dim=0)
             logits = torch.stack([20 * seen @ embeddings[i] for i in candidates])
             losses.append(-logits.log_softmax(0)[candidates.index(ids[word])])
 
     assert_close(
-        alignment_loss(tiny.model, tiny.processor, rows, words), torch.stack(losses).mean()
+        alignment_loss(tiny.model, tiny.processor, rows, words, lines), torch.stack(losses).mean()
     )
 
 
@@ -81,7 +84,7 @@ def test_the_texts_misread_and_the_alignment_does_not(tiny, monkeypatch):
         texts.append(responses)
         return next(model.parameters()).sum()
 
-    def alignment_loss(model, processor, rows, words):
+    def alignment_loss(model, processor, rows, words, lines):
         shown.extend(word for pair in words for word in pair)
         return next(model.parameters()).sum()
 

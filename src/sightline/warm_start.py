@@ -3,7 +3,7 @@
 Trained end to end from random weights, a model of this size guesses for a thousand steps before it
 looks at the image. Three stages avoid that:
 
-1. *alignment*: each merged image token is pulled towards the word for what stands in its column;
+1. *alignment*: each merged image token is pulled towards the word for what stands there;
 2. *transcription*: the model says what it reads, and nothing else;
 3. *prose*: full responses, in the wording that reinforcement learning will sample; first with
    the words that carry information counting more, then as they are.
@@ -73,7 +73,8 @@ class WarmStart:
             return task.misread(row, rng, self.misreading)
 
         def align(batch: list[dict]) -> Tensor:
-            return alignment_loss(model, processor, batch, [task.in_view(row) for row in batch])
+            words = [task.in_view(row) for row in batch]
+            return alignment_loss(model, processor, batch, words, getattr(task, "LINES", 1))
 
         def transcribe(batch: list[dict]) -> Tensor:
             # As many again without a picture: the digits must then be guessed, but what follows
@@ -207,12 +208,16 @@ def alignment_loss(
     processor: Any,
     rows: list[dict],
     words: list[list[str]],
+    lines: int = 1,
 ) -> Tensor:
     """Cross-entropy, in nats, of naming what stands in the picture from its merged image tokens.
 
-    `words[b]` lists what picture `b` shows from left to right; they are spread evenly over the
-    columns of image tokens, and compared with the word embeddings the language model reads.
-    All pictures must have one size.
+    Args:
+        rows: whose pictures must all have one size.
+        words: per picture what it shows, line by line from left to right. The words of a line are
+            spread evenly over the columns of its image tokens, and compared with the word
+            embeddings the language model reads.
+        lines: of equal height, one below the other.
     """
     pictures = processor.image_processor(images=[r["images"][0] for r in rows], return_tensors="pt")
     tokens = model.model.visual(
@@ -220,12 +225,13 @@ def alignment_loss(
     ).pooler_output
     merge = processor.image_processor.merge_size
     _, height, width = (pictures["image_grid_thw"][0] // torch.tensor([1, merge, merge])).tolist()
-    columns = tokens.view(len(rows), height, width, -1).mean(1)
-    places = np.linspace(0, width - 1, len(words[0])).round().astype(int)
+    columns = tokens.view(len(rows), lines, height // lines, width, -1).mean(2)
+    places = np.linspace(0, width - 1, len(words[0]) // lines).round().astype(int)
     ids = torch.tensor([processor.tokenizer.convert_tokens_to_ids(_as_tokens(w)) for w in words])
     vocabulary, targets = ids.unique(return_inverse=True)
     embeddings = model.get_input_embeddings().weight[vocabulary]
-    logits = 20 * normalize(columns[:, places], dim=-1) @ embeddings.T
+    shown = columns[:, :, places].flatten(1, 2)
+    logits = 20 * normalize(shown, dim=-1) @ embeddings.T
     return cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 

@@ -217,6 +217,15 @@ def test_looking_counts_hits_among_the_most_dependent(processor, monkeypatch):
     assert found["dependency_visual"] == 1.0 and found["dependency_answer"] == 0.0
 
 
+def test_the_same_image_twice_must_give_nothing(processor, monkeypatch):
+    rows = tasks.load(TASK).rows(2)
+    model, texts = build_model(processor, 0).eval(), ["<think> one", "two three"]
+    measure.check_control(model, processor, rows, texts)
+    monkeypatch.setattr(measure, "SameImage", measure.Blind)  # which is not the same
+    with pytest.raises(RuntimeError, match=r"a token has a dependency of .* must be exactly 0"):
+        measure.check_control(model, processor, rows, texts)
+
+
 def measure_scores(kl):
     from sightline.algorithms import ViewScores
 

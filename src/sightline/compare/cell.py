@@ -23,7 +23,7 @@ from ..run_arguments import TINY_SETTINGS
 from ..train import description
 from ..warm_start import load_warm_model
 from .code import versions
-from .measure import Answers, answer, longest_response, look
+from .measure import Answers, answer, check_control, longest_response, look
 from .trainer import LabelledTrainer
 from .update_norm import EqualNormAdamW
 
@@ -227,6 +227,8 @@ class Curve(TrainerCallback):
         answers = answer(model, self.processor, self.task, self.heldout, self.longest)
         point = {"step": step, **answers.numbers(), "twin_accuracy": None}
         point |= look(model, self.processor, self.task, self.heldout, answers.texts)
+        if step == 0 and self.heldout[0]["images"]:
+            check_control(model, self.processor, self.heldout[:4], answers.texts[:4])
         if step in (0, self.protocol.steps) and any(self.twins):
             others = answer(model, self.processor, self.task, self.twins, self.longest).right
             pairs = list(zip(answers.right[: len(others)], others, strict=True))

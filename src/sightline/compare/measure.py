@@ -13,7 +13,7 @@ from ..encoding import encode
 from ..evaluate import auroc, greedy_responses
 from ..rewards import exact_answer
 from ..scoring import score_views
-from ..views import Blind
+from ..views import Blind, SameImage
 from .rules import LABELS, UNKNOWN
 from .trainer import labels_of
 
@@ -84,6 +84,17 @@ def look(
         return dict.fromkeys(FOUND)
     score = score_views(model, responses, {"blind": Blind()}, exact_kl=True).views["blind"]
     return found_by(score, labels, responses.mask)
+
+
+def check_control(model: Any, processor: Any, rows: Sequence[dict], texts: Sequence[str]) -> None:
+    """Raise where the same image again gives any dependency at all: then none can be trusted."""
+    responses = encode(processor, rows, texts)
+    score = score_views(model, responses, {"same": SameImage()}, exact_kl=True, unchanged=True)
+    if found := float(score.views["same"].dependency(responses.mask, "kl", clamp=None).max()):
+        raise RuntimeError(
+            f"scored twice on the same image, a token has a dependency of {found:.3g} nats where "
+            "it must be exactly 0: this model or installation cannot be compared on"
+        )
 
 
 def found_by(

@@ -15,7 +15,8 @@ A task is a module of functions:
   grammar, sampled ones too; None outside it.
 * ``readings(response)``, ``reading_accuracy(rows, responses)`` and ``solve(question, reads)``: what
   it says it reads, and what follows from that, so that reading and reasoning are told apart.
-* ``in_view(row)``: what the columns of the picture show, where the picture alone decides it.
+* ``in_view(row)``: the words for what the picture shows, in ``LINES`` lines (one unless it says
+  otherwise) from left to right, where the picture alone decides it.
 * ``guess_rate()``: the best accuracy without a look at the picture.
 * ``WARM_START``, where the task has it: fields of `warm_start.WarmStart` that it needs otherwise.
 * ``corpus()``: every word of its prompts and responses; ``fingerprint()``: a hash of its data.

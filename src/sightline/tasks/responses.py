@@ -167,7 +167,8 @@ class Grammar:
     def transcription(self, row: dict, rng: np.random.Generator) -> str:
         """The shortest correct response: each marker and its word, and what follows from them."""
         reads = self._reads(row)
-        markers = rng.permutation(list(reads)).tolist()
+        markers = list(reads)
+        markers[self.leading :] = rng.permutation(markers[self.leading :]).tolist()
         said = "".join(f" {marker} {reads[marker]}" for marker in markers)
         return f"{said} {NUMBERS[int(row['answer'])]}"
 

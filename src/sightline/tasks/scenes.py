@@ -32,6 +32,7 @@ class Scene:
         sources: names of the underlying images, each of which belongs to one split; where there is
             none, the question itself.
         paint: makes the picture, or None where there is none.
+        cells: words for what the picture shows, line by line, where `reads` are not that.
     """
 
     question: str
@@ -40,6 +41,7 @@ class Scene:
     difficulty: int
     sources: Sequence[str]
     paint: Paint | None
+    cells: Sequence[str] = ()
 
 
 # Draws a scene of a split; from a question if one is given, else it picks one.
@@ -139,6 +141,7 @@ def _columns(id: str, twin_id: str, scene: Scene, rng: np.random.Generator) -> d
         "reads": list(scene.reads),
         "difficulty": scene.difficulty,
         "sources": list(scene.sources),
+        **({"cells": list(scene.cells)} if scene.cells else {}),
     }
 
 
