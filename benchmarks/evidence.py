@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,6 @@ from sightline.compare.results import read_results
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "testbed"
-SHORT, REST = ("outcomes",), ("parts", "changes", "updates", "costs", "cells")
 PAGE, TABLES = ROOT / "docs" / "evidence.md", ROOT / "docs" / "evidence-tables.md"
 FIGURES = {  # of a result set
     "sparsity": ("dose.svg", "differences-digits-sum-48-free.svg"),
@@ -62,16 +61,21 @@ def tables(name: str) -> str:
         )
     content = content_of(read_results(RESULTS / f"{name}.jsonl"))
     head = head_in_markdown(content).replace("\n## ", "\n### ")
-    return "\n\n".join([head, *_by_task(content, SHORT)])
+    return "\n\n".join([head, *_by_task(content, _is_outcome)])
 
 
 def other_tables(name: str) -> str:
     """Of a result set, what `tables` leaves out."""
-    return "\n\n".join(_by_task(content_of(read_results(RESULTS / f"{name}.jsonl")), REST))
+    content = content_of(read_results(RESULTS / f"{name}.jsonl"))
+    return "\n\n".join(_by_task(content, lambda table: not _is_outcome(table)))
 
 
-def _by_task(content: Mapping[str, Any], kinds: Sequence[str]) -> list[str]:
-    return [f"### {task}\n\n{text}" for task, text in tables_in_markdown(content, kinds).items()]
+def _is_outcome(table: str) -> bool:
+    return table.startswith("outcomes-")
+
+
+def _by_task(content: Mapping[str, Any], wanted: Callable[[str], bool]) -> list[str]:
+    return [f"### {task}\n\n{text}" for task, text in tables_in_markdown(content, wanted).items()]
 
 
 if __name__ == "__main__":

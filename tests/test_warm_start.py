@@ -54,20 +54,21 @@ def test_response_loss_counts_labelled_tokens_more(tiny):
 
 @pytest.mark.parametrize("lines", [1, 2])
 def test_alignment_compares_columns_with_words(tiny, lines):
-    # 3 columns of image tokens and 2 words a line: the first and the last column are compared
-    rows = digits.rows(2)
+    """Of 4 lines and 3 columns of image tokens: all, or the upper and the lower two of each."""
+    rows = [{**row, "images": [row["images"][0].resize((48, 64))]} for row in digits.rows(2)]
     words = [digits.in_view(row) + (["one", "two"] if lines == 2 else []) for row in rows]
     pictures = tiny.processor.image_processor([r["images"][0] for r in rows], return_tensors="pt")
     tokens = tiny.model.model.visual(
         pictures["pixel_values"], grid_thw=pictures["image_grid_thw"]
-    ).pooler_output.view(2, 2, 3, -1)
+    ).pooler_output.view(2, 4, 3, -1)
     embeddings = tiny.model.get_input_embeddings().weight
     ids = {w: tiny.processor.tokenizer(f" {w}")["input_ids"][0] for pair in words for w in pair}
     candidates = sorted(set(ids.values()))
     losses = []
     for row in range(2):
+        # 2 words a line: the first and the last column are compared
         for word, (line, column) in zip(words[row], product(range(lines), (0, 2)), strict=True):
-            height = slice(None) if lines == 1 else slice(line, line + 1)  # of two image tokens
+            height = slice(4) if lines == 1 else slice(2 * line, 2 * line + 2)
             seen = torch.nn.functional.normalize(tokens[row, height, column].mean(0), dim=0)
             logits = torch.stack([20 * seen @ embeddings[i] for i in candidates])
             losses.append(-logits.log_softmax(0)[candidates.index(ids[word])])
@@ -75,6 +76,9 @@ def test_alignment_compares_columns_with_words(tiny, lines):
     assert_close(
         alignment_loss(tiny.model, tiny.processor, rows, words, lines), torch.stack(losses).mean()
     )
+    for count, in_lines in ((4, 1), (3, 2), (3, 3)):  # too many; unequal; 4 lines are not 3
+        with pytest.raises(ValueError, match=f"{count} words in {in_lines} lines do not fit 4 l"):
+            alignment_loss(tiny.model, tiny.processor, rows, [count * ["one"]] * 2, in_lines)
 
 
 def test_the_texts_misread_and_the_alignment_does_not(tiny, monkeypatch):
@@ -86,10 +90,12 @@ def test_the_texts_misread_and_the_alignment_does_not(tiny, monkeypatch):
 
     def alignment_loss(model, processor, rows, words, lines):
         shown.extend(word for pair in words for word in pair)
+        assert lines == 2
         return next(model.parameters()).sum()
 
     monkeypatch.setattr(warm_start, "response_loss", response_loss)
     monkeypatch.setattr(warm_start, "alignment_loss", alignment_loss)
+    monkeypatch.setattr(digits, "LINES", 2, raising=False)
     replace(SHORT, misreading=1.0).train(copy.deepcopy(tiny.model), tiny.processor, digits, 0)
 
     assert {"one", "three", "four"} & set(shown)

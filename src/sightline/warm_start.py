@@ -225,8 +225,14 @@ def alignment_loss(
     ).pooler_output
     merge = processor.image_processor.merge_size
     _, height, width = (pictures["image_grid_thw"][0] // torch.tensor([1, merge, merge])).tolist()
+    per_line, rest = divmod(len(words[0]), lines)
+    if height % lines or rest or per_line > width:
+        raise ValueError(
+            f"{len(words[0])} words in {lines} lines do not fit {height} lines of {width} image "
+            "tokens: every line needs as many words, at most as many as it has columns"
+        )
     columns = tokens.view(len(rows), lines, height // lines, width, -1).mean(2)
-    places = np.linspace(0, width - 1, len(words[0]) // lines).round().astype(int)
+    places = np.linspace(0, width - 1, per_line).round().astype(int)
     ids = torch.tensor([processor.tokenizer.convert_tokens_to_ids(_as_tokens(w)) for w in words])
     vocabulary, targets = ids.unique(return_inverse=True)
     embeddings = model.get_input_embeddings().weight[vocabulary]

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from sightline import tasks
+from sightline.algorithms import ViewScores
 from sightline.compare import cell, measure
 from sightline.compare.cell import (
     Cell,
@@ -38,15 +39,18 @@ def processor():
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory, processor):
     """Two cells from random weights, of the same seed: one rule without views, one with labels."""
-    folder = tmp_path_factory.mktemp("cells")
+    folder, checked = tmp_path_factory.mktemp("cells"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SIGHTLINE_CACHE", str(folder / "cache"))
         torch.set_num_threads(1)
+        patch.setattr(cell, "check_control", lambda *args: checked.append(args[2:]))
         save_weights(build_model(processor, 3), warm_start_path(tasks.load(TASK), 3), torch.float32)
         for rule in ("uniform", "entropy-40"):
             path = folder / rule
             path.mkdir()
             run_cell(Cell(TASK, rule, 1e-4, 3), RULES[rule], PROTOCOL, path)
+    (rows, texts), other = checked  # once a cell, of what it was asked and answered
+    assert len(rows) == len(texts) == 4 and (rows, texts) == other
     return folder
 
 
@@ -197,17 +201,18 @@ def test_labels_fall_on_the_words_that_are_read(processor):
 def test_looking_counts_hits_among_the_most_dependent(processor, monkeypatch):
     task = tasks.load(TASK)
     text = "<think> left is three right is four makes seven . </think> \\boxed{7}"
-    responses = encode(processor, task.rows(1), [text])
+    rows, texts = task.rows(2), [text, 20 * "hm "]  # the other, outside the grammar, is longer
+    responses = encode(processor, rows, texts)
     kl = torch.zeros(responses.mask.shape)
     labels = labels_of(processor.tokenizer, task, responses)
     visual = (labels[0] == LABELS["visual"]).nonzero()[:, 0]
     kl[0, visual[0]], kl[0, 0] = 2.0, 1.0  # one visual token on top, then one that is not
     scored = type("Scored", (), {"views": {"blind": measure_scores(kl)}})
     monkeypatch.setattr(measure, "score_views", lambda *args, **kwargs: scored)
-    found = measure.look(None, processor, task, task.rows(1), [text])
+    found = measure.look(None, processor, task, rows, texts)
     # the second most dependent of all is not visual; and where all are 0, as many as there are
     assert found["precision_kl"] == 0.5
-    assert found["precision_k3"] == pytest.approx(2 / int(responses.mask.sum()))
+    assert found["precision_k3"] == pytest.approx(2 / int(responses.mask[0].sum()))
     # 3.0 and one of the two 2.0: a visual token for certain, and one of two
     values, wanted = torch.tensor([3.0, 2.0, 1.0, 2.0]), torch.tensor([True, True, False, False])
     assert measure.precision(values, wanted) == 0.75
@@ -219,16 +224,17 @@ def test_looking_counts_hits_among_the_most_dependent(processor, monkeypatch):
 
 def test_the_same_image_twice_must_give_nothing(processor, monkeypatch):
     rows = tasks.load(TASK).rows(2)
-    model, texts = build_model(processor, 0).eval(), ["<think> one", "two three"]
+    model, texts = build_model(processor, 0).eval(), ["<think> one", ""]
     measure.check_control(model, processor, rows, texts)
-    monkeypatch.setattr(measure, "SameImage", measure.Blind)  # which is not the same
-    with pytest.raises(RuntimeError, match=r"a token has a dependency of .* must be exactly 0"):
-        measure.check_control(model, processor, rows, texts)
+    none = torch.zeros(2, 3)
+    for log_ratio, kl in ((none + 0.5, none), (none, none - 0.5), (none, none + torch.nan)):
+        scored = type("Scored", (), {"views": {"same": ViewScores(log_ratio, kl)}})
+        monkeypatch.setattr(measure, "score_views", lambda *args, s=scored, **kwargs: s)
+        with pytest.raises(RuntimeError, match="must not differ at all, and do by up to"):
+            measure.check_control(model, processor, rows, texts)
 
 
 def measure_scores(kl):
-    from sightline.algorithms import ViewScores
-
     return ViewScores(torch.zeros_like(kl), kl)
 
 

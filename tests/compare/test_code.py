@@ -1,5 +1,7 @@
 """What tells code apart: what it does, and not what is said about it."""
 
+import PIL
+
 from sightline.compare import code
 from sightline.compare.code import code_sha256, differing, versions, without_text
 
@@ -38,5 +40,11 @@ def test_what_differs_is_named():
 def test_edited_code_is_not_what_a_process_runs(monkeypatch):
     at_first = versions()
     assert at_first["code"] == code_sha256() and "torch" in at_first
+    assert at_first["pillow"] == PIL.__version__ and "scikit-learn" in at_first  # the pictures
     monkeypatch.setattr(code, "CELL", ())
     assert code_sha256() != at_first["code"] and versions() == at_first
+
+
+def test_a_library_that_is_not_there_has_no_version(monkeypatch):
+    monkeypatch.setattr(code, "DRAWN", ("pillow", "no-such-library"))
+    assert "pillow" in versions() and "no-such-library" not in versions()

@@ -2,7 +2,13 @@
 
 import pytest
 
-from sightline.compare.hypotheses import Hypothesis, judge, judge_all, parse_hypotheses
+from sightline.compare.hypotheses import (
+    Hypothesis,
+    check_seeds,
+    judge,
+    judge_all,
+    parse_hypotheses,
+)
 from sightline.compare.page import write_page
 from sightline.compare.results import ResultSet
 from sightline.compare.suite import parse_suite
@@ -131,6 +137,13 @@ H2:
   expect: within
   margin: 0.01
 """
+
+
+def test_seeds_that_could_not_decide_are_refused():
+    two = parse_suite("two", SUITE.text.replace("[0, 1, 2, 3, 4]", "[0, 1]"))
+    with pytest.raises(ValueError, match=r"H1: .* takes at least 3; suite two has \[0, 1\]"):
+        check_seeds(parse_hypotheses(DOCUMENT, two), two)
+    check_seeds(parse_hypotheses(DOCUMENT, SUITE), SUITE)
 
 
 def test_the_report_says_what_came_out(tmp_path, monkeypatch):

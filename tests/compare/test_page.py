@@ -1,5 +1,6 @@
 """A result set and its report: what is said of it is in it, and it can be drawn again."""
 
+import csv
 import json
 import re
 from dataclasses import asdict
@@ -164,10 +165,14 @@ def test_over_few_tasks_or_with_rates_to_choose_there_is_nothing(results, on_fou
 def test_a_failed_cell_is_shown_and_counts_for_nothing(results, tmp_path, no_figures):
     broken = next(c for c in results.cells if c["rule"] == "pgpo" and c["learning_rate"] == 1e-4)
     broken["failure"] = broken.pop("points") and "Traceback\n\nRuntimeError: no luck\n"
+    del broken["training"]
     found = next(s for s in standings(results) if s.rule == "pgpo")
     assert found.failed == 1 and found.seeds == [1, 2, 3, 4] and len(found.difference.each) == 4
     html = write_page(results, tmp_path).read_text()
     assert "1 cell failed" in html and "pgpo/lr0.0001/seed0 (RuntimeError: no luck)" in html
+    lines = (tmp_path / "tables" / "cells-digits-sum-12-free.csv").read_text().splitlines()
+    assert "pgpo,0.0001,0,0,,,,,,,,,RuntimeError: no luck" in lines
+    assert {len(row) for row in csv.reader(lines)} == {13}
 
 
 def test_the_page_and_its_files(results, tmp_path, monkeypatch):
@@ -339,6 +344,9 @@ def test_lines_that_are_no_cells_of_the_suite_are_refused(results, tmp_path):
         (3, "line 2, cannot be read .it holds 3, no mapping"),
         ({n: v for n, v in first.items() if n != "seed"}, "line 2, is no cell: it lacks 'seed'"),
         ({n: v for n, v in first.items() if n != "points"}, "is no cell: it lacks 'failure'"),
+        (first | {"seed": "one"}, "line 2, is no cell: its learning rate is"),
+        (first | {"learning_rate": "fast"}, "line 2, is no cell: its learning rate is"),
+        ({"failure": " \n", **{n: v for n, v in first.items() if n != "points"}}, "has neither"),
         (first | {"points": []}, "line 2, has neither points nor a failure: digits-sum-12-free/un"),
         (first | {"seed": 9}, "line 2, is of a cell that its suite does not have: .*/seed9"),
     ):
@@ -357,8 +365,8 @@ def test_lines_that_are_no_cells_of_the_suite_are_refused(results, tmp_path):
 def test_the_command_names_a_suite_of_the_package_only_where_it_is_that(results):
     quick = find_suite("quick")
     assert collecting._command(quick, {}) == "sightline compare --suite quick"
-    mine = parse_suite("quick", TEXT)
-    assert collecting._command(mine, {}) == "sightline compare --suite quick.yaml"
+    for mine in (parse_suite("quick", TEXT), parse_suite("mine", quick.text)):
+        assert collecting._command(mine, {}) == f"sightline compare --suite {mine.name}.yaml"
 
 
 def test_what_is_no_result_set_is_refused(tmp_path):
@@ -408,7 +416,7 @@ def write_json_at(path):
     write_json(path, {})
 
 
-def test_flags(results, tmp_path, capsys, no_figures):
+def test_flags(results, tmp_path, capsys, monkeypatch, no_figures):
     import argparse
 
     parser = argparse.ArgumentParser()
@@ -417,6 +425,9 @@ def test_flags(results, tmp_path, capsys, no_figures):
     asked = ["compare", "--report", str(tmp_path / "kept.jsonl"), "-o", str(tmp_path / "page")]
     run(parser.parse_args(asked))
     assert capsys.readouterr().out == f"{tmp_path / 'page' / 'report.html'}\n"
+    monkeypatch.chdir(tmp_path)  # and never over what a suite of that name has left
+    run(parser.parse_args(asked[:3]))
+    assert capsys.readouterr().out == "runs/compare/small-again/report.html\n"
     for words, said in (
         ([], "needs one of"),
         (["--suite", "quick", "--report", "x"], "needs one of"),

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from sightline.algorithms import PGPO, PRPO, VPPO, Algorithm, ViewScores
 from sightline.compare.rules import (
     LABELS,
+    PICTURES,
     RULES,
     UNKNOWN,
     Oracle,
@@ -15,7 +16,7 @@ from sightline.compare.rules import (
     Top,
     find_rule,
 )
-from sightline.views import Gray, OtherImage
+from sightline.views import AddNoise, Gray, OtherImage
 
 N, V, A, U = LABELS["other"], LABELS["visual"], LABELS["answer"], UNKNOWN  # N: neither
 MASK = torch.tensor([[True] * 4 + [False], [True] * 5])
@@ -141,6 +142,7 @@ def test_a_suite_can_make_rules_of_its_own():
     # in its own order whatever that of the settings is: the control of what is seen
     dealt = find_rule("dealt", {"shuffled": True, "of": "pgpo", "seen": "other", "boost": 0.5})
     assert dealt == Shuffled(Seen(PGPO(boost=0.5), OtherImage()))
+    assert PICTURES == {"gray": Gray(), "noise": AddNoise(1.0), "other": OtherImage()}
     assert find_rule("dealt", {"of": "oracle", "shuffled": True}).told == ("draw", "label")
     seen = find_rule("seen", {"of": "top-10-answer", "seen": "gray"})
     assert seen == Seen(Top(0.1, keep_answer=True)) and seen.told == ("label",)
@@ -157,9 +159,17 @@ def test_a_suite_can_make_rules_of_its_own():
         ("mine", {"of": "pgpo", "bost": 1.0}, "pgpo has no setting 'bost'; it has threshold"),
         ("mine", {"of": "pgpo", "boost": -1.0}, "boost must be at least 0"),
         ("mine", {"of": "pgpo", "seen": "grey"}, "seen must be one of gray, noise, other"),
-        ("mine", {"of": "vppo", "seen": "gray"}, r"'gray' of vppo, whose views are \['patches'\]"),
+        ("mine", {"of": "vppo", "seen": "gray"}, "weighs by the view blind, got 'gray' of vppo"),
+        ("mine", {"of": "oracle", "seen": "gray"}, "weighs by the view blind"),
+        ("mine", {"of": "entropy-40", "seen": "gray"}, "weighs by the view blind"),
         ("mine", {"of": "pgpo", "seen": ["gray"]}, "seen must be one of"),
-        ("mine", {"of": "pgpo", "shuffled": "yes"}, "shuffled must be true or left out, got 'yes'"),
+        (
+            "mine",
+            {"of": "pgpo", "shuffled": "yes"},
+            "shuffled must be true, .* got 'yes' of pgpo",
+        ),
+        ("mine", {"of": "pgpo", "shuffled": 1}, "shuffled must be true"),
+        ("mine", {"of": "pgpo-shuffled", "shuffled": True}, "got True of pgpo-shuffled"),
         ("vppo", {"of": "pgpo"}, "rule 'vppo' is one of Sightline's own, and not that"),
     ],
 )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sightline.compare.statistics import by_seed, difference_of, holm, share_of, sign_flip
+from sightline.compare.statistics import difference_of, holm, minus, share_of, sign_flip
 
 
 def test_sign_flip_counts_patterns():
@@ -33,8 +33,8 @@ def test_holm_by_hand():
 
 def test_differences_are_paired_by_seed():
     first, second = {1: 0.6, 2: 0.9, 3: 0.5}, {3: 0.4, 2: 0.7, 1: 0.3, 9: 0.0}
-    assert by_seed(first, second) == pytest.approx({1: 0.3, 2: 0.2, 3: 0.1})
-    found = difference_of([*by_seed(first, second).values()])
+    assert minus(first, second) == pytest.approx({1: 0.3, 2: 0.2, 3: 0.1})
+    found = difference_of([*minus(first, second).values()])
     assert found.mean == pytest.approx(0.2) and found.p == 2 / 8
     # deviation 0.1, and t = 4.303 with 2 degrees of freedom: 0.2 ± 4.303 * 0.1 / sqrt(3)
     assert (found.low, found.high) == pytest.approx((-0.0484, 0.4484), abs=1e-4)

@@ -6,7 +6,7 @@ import pytest
 
 from sightline.algorithms import PGPO
 from sightline.compare.hypotheses import parse_hypotheses
-from sightline.compare.suite import SUITES, find_suite, parse_suite
+from sightline.compare.suite import SUITES, check_sample, find_suite, parse_suite
 
 TEXT = """
 tasks: [digits-sum-12-free, charts]
@@ -86,7 +86,6 @@ def test_every_suite_of_the_evidence_is_whole_and_so_are_its_hypotheses():
         ("charts]", "digits-sum-12-free]", "tasks names 'digits-sum-12-free' twice"),
         ("charts]", "digits]", "task 'digits' has no twins"),
         ("charts]", "digits-sum]", "task 'digits-sum' comes as digits-sum-12-free, .*: say which"),
-        ("count: 2", "count: 1", r"at least 2 and from 3 on .* or over 3 tasks .* seeds \[100\]"),
         ("tasks:", "oracle: uniform\ntasks:", "'uniform' cannot be both its reference and its or"),
         ("gentle: {of: pgpo, b", "vppo: {of: pgpo, b", "rule 'vppo' is one of Sightline's own"),
         ("[uniform, pgpo, gentle: {of: pgpo, boost: 0.5}]", "5", "rules must be a list or a map"),
@@ -130,10 +129,13 @@ def test_what_is_wrong_is_named(old, new, said):
 
 
 def test_one_seed_is_enough_where_tasks_are_the_sample():
+    check_sample(parse_suite("mine", TEXT))
     text = TEXT.replace("count: 2", "count: 1").replace("charts]", "charts, irrelevant]")
-    with pytest.raises(ValueError, match="or over 3 tasks in which something has to be read"):
-        parse_suite("mine", text)
-    assert parse_suite("mine", text.replace("irrelevant", "photos")).seeds == [100]
+    text = text.replace("pgpo: [1e-5, 3e-5]", "pgpo: 1e-5")
+    check_sample(parse_suite("mine", text.replace("irrelevant", "photos")))
+    for other in (text, text.replace("irrelevant", "photos").replace("1e-5", "[1e-5, 3e-5]")):
+        with pytest.raises(ValueError, match=r"from 3 on .* or over 3 tasks .* got seeds \[100\]"):
+            check_sample(parse_suite("mine", other))
 
 
 def test_text_that_is_none_is_refused_by_file(tmp_path):

@@ -227,7 +227,7 @@ class Curve(TrainerCallback):
         answers = answer(model, self.processor, self.task, self.heldout, self.longest)
         point = {"step": step, **answers.numbers(), "twin_accuracy": None}
         point |= look(model, self.processor, self.task, self.heldout, answers.texts)
-        if step == 0 and self.heldout[0]["images"]:
+        if step == 0:
             check_control(model, self.processor, self.heldout[:4], answers.texts[:4])
         if step in (0, self.protocol.steps) and any(self.twins):
             others = answer(model, self.processor, self.task, self.twins, self.longest).right

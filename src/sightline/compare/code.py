@@ -3,8 +3,8 @@
 import ast
 import hashlib
 from collections.abc import Mapping
-from importlib.metadata import version
-from importlib.util import find_spec
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..records import environment
@@ -17,20 +17,21 @@ APART = (
 )
 # of this package, what a cell is made of
 CELL = ("cell.py", "measure.py", "rules.py", "trainer.py", "update_norm.py")
-# what the tasks take pictures from and draw them with, by what it is imported as
-DRAWN = {
-    "pillow": "PIL",
-    "scikit-learn": "sklearn",
-    "scikit-image": "skimage",
-    "matplotlib": "matplotlib",
-}
+# what the tasks take pictures from and draw them with
+DRAWN = ("pillow", "scikit-learn", "scikit-image", "matplotlib")
 
 
 def versions() -> dict[str, str]:
     """Of what the numbers of a cell depend on, Sightline's own code among it."""
-    # The pictures: of a library that a task does not need, none may be there.
-    drawn = {name: version(name) for name in DRAWN if find_spec(DRAWN[name])}
-    return environment() | drawn | {"code": LOADED}
+    return environment() | _of_pictures() | {"code": LOADED}
+
+
+def _of_pictures() -> dict[str, str]:
+    found = {}
+    for name in DRAWN:
+        with suppress(PackageNotFoundError):  # of what a task does not need, none may be there
+            found[name] = version(name)
+    return found
 
 
 def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:

@@ -84,7 +84,8 @@ def collect(
 
 def _command(suite: Suite, registration: Mapping[str, Any]) -> str:
     """Without folders, which say nothing to others."""
-    packaged = any(suite.text == path.read_text(encoding="utf-8") for path in SUITES.iterdir())
+    own = SUITES / f"{suite.name}.yaml"
+    packaged = own.exists() and own.read_text(encoding="utf-8") == suite.text
     command = f"sightline compare --suite {suite.name}{'' if packaged else '.yaml'}"
     document = registration.get("document")
     return f"{command} --preregistration {document}" if document else command

@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 from .collecting import collect, reusable
-from .hypotheses import parse_hypotheses
+from .flags import PROCESSES
+from .hypotheses import check_seeds, parse_hypotheses
 from .page import write_page
 from .registration import register
 from .results import ResultSet, cell_of, read_results, write_results
 from .runner import run_suite
 from .runs import compare_runs
-from .suite import find_suite
+from .suite import check_sample, find_suite
 from .yaml_text import text_of
 
 
@@ -30,12 +31,13 @@ def run(args: argparse.Namespace) -> None:
 def run_and_report(args: argparse.Namespace) -> None:
     """Run the cells of a suite that are left, and write its result set and its report."""
     suite = find_suite(args.suite)
+    check_sample(suite)
     folder = args.output_dir or Path("runs") / "compare" / suite.name
     document = args.preregistration
     if document is not None:
         if not document.is_file():
             raise ValueError(f"there is no pre-registration {document}")
-        parse_hypotheses(text_of(document), suite)  # raises
+        check_seeds(parse_hypotheses(text_of(document), suite), suite)
     earlier, registered = None, None
     if args.go_on_from:
         found = read_results(args.go_on_from)
@@ -44,7 +46,9 @@ def run_and_report(args: argparse.Namespace) -> None:
         print(_taken(found, earlier))
     begun = register(suite, folder, document, registered)
     known = {cell_of(line) for line in earlier.cells} if earlier else set()
-    failed = [] if args.collect else run_suite(suite, folder, args.parallel or 2, known=known)
+    failed = (
+        [] if args.collect else run_suite(suite, folder, args.parallel or PROCESSES, known=known)
+    )
     results = collect(suite, folder, begun, earlier)
     write_results(results, folder / "results.jsonl")
     print(f"results: {folder / 'results.jsonl'}\nreport: {write_page(results, folder)}")

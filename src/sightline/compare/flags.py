@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+PROCESSES = 2
+
 
 def add_compare(commands: Any) -> None:
     """Add the command to the others."""
@@ -19,7 +21,9 @@ def add_compare(commands: Any) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="RESULTS", help="draw the report of a result set again"
     )
-    parser.add_argument("--parallel", type=int, help="cells at a time, a thread each; default: 2")
+    parser.add_argument(
+        "--parallel", type=int, help=f"cells at a time, a thread each; default: {PROCESSES}"
+    )
     parser.add_argument(
         "--preregistration", type=Path, metavar="FILE", help="hypotheses, fixed before the run"
     )

@@ -17,6 +17,7 @@ expected to be ``above`` or ``below`` the second by more than ``margin`` (0 unle
 ``within`` it on either side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ import numpy as np
 from ..tasks import load
 from .measure import FOUND, MEASURED
 from .results import ResultSet
-from .statistics import FEWEST, by_seed, difference_of
+from .statistics import FEWEST, difference_of, minus
 from .suite import Suite, has_to_read
 from .yaml_text import mapping, names, number, read_yaml
 
@@ -97,6 +98,16 @@ def parse_hypotheses(text: str, suite: Suite) -> list[Hypothesis]:
     return [_parse(str(name), found, suite) for name, found in content.items()]
 
 
+def check_seeds(hypotheses: Sequence[Hypothesis], suite: Suite) -> None:
+    """Raise where all seeds of `suite` could not decide a hypothesis."""
+    for hypothesis in hypotheses:
+        if not hypothesis.over_tasks and len(suite.seeds) < FEWEST:
+            raise ValueError(
+                f"hypothesis {hypothesis.name}: it is judged by an interval over seeds, which "
+                f"takes at least {FEWEST}; suite {suite.name} has {suite.seeds}"
+            )
+
+
 def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
     what = f"hypothesis {name}"
     needed = ("says", "task", "rules")
@@ -124,11 +135,6 @@ def _parse(name: str, content: Any, suite: Suite) -> Hypothesis:
     rules = names(f"{what}: rules", said["rules"])
     if len(rules) != 2:
         raise ValueError(f"{what}: rules must be two, the first minus the second, got {rules}")
-    if not over_tasks and len(suite.seeds) < FEWEST:
-        raise ValueError(
-            f"{what}: it is judged by an interval over seeds, which takes at least {FEWEST}; the "
-            f"suite has {suite.seeds}"
-        )
     if over_tasks and len(tasks) < FEWEST:
         raise ValueError(
             f"{what}: all takes at least {FEWEST} tasks of the suite in which something has to be "
@@ -185,7 +191,7 @@ def judge(hypothesis: Hypothesis, results: ResultSet) -> Verdict:
             measured(task, rule, results.suite.learning_rates[rule][0], hypothesis.number)
             for rule in hypothesis.rules
         )
-        per_task.append(by_seed(first, second))
+        per_task.append(minus(first, second))
     if hypothesis.over_tasks:
         each = [float(np.mean(list(found.values()))) for found in per_task if found]
     else:

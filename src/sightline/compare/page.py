@@ -1,6 +1,6 @@
 """The report of a comparison: one HTML file, the same in Markdown, figures and tables as files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from .figures import AXES, curves, differences, dose
 from .hypotheses import judge_all
 from .registration import status
 from .result_tables import hypotheses_table, over_tasks_table, tables_of
-from .results import ResultSet
+from .results import ResultSet, cell_of, last_words
 from .statistics import FEWEST
 from .suite import Suite
 from .summary import over_tasks, standings
@@ -31,6 +31,7 @@ OVER_TASKS = (
 def content_of(results: ResultSet) -> dict[str, Any]:
     """All that a report says, from the result set alone; its figures apart."""
     found, overall = standings(results), over_tasks(results)
+    failures = [cell for cell in results.cells if "failure" in cell]
     sections = []
     for task in results.suite.tasks:
         of_task = [standing for standing in found if standing.task == task]
@@ -42,11 +43,11 @@ def content_of(results: ResultSet) -> dict[str, Any]:
         "hypotheses": hypotheses_table(judge_all(results)),
         "suite": results.suite,
         "standings": found,
-        "over_tasks": overall,
-        "overall": over_tasks_table(overall, results.suite),
-        "said_over_tasks": OVER_TASKS,
+        "overall": overall,
+        "overall_table": over_tasks_table(overall, results.suite),
+        "overall_said": OVER_TASKS,
         "sections": sections,
-        "failures": [cell for cell in results.cells if "failure" in cell],
+        "failures": [(cell_of(cell).name, last_words(cell["failure"])) for cell in failures],
         "missing": len(list(results.suite.cells())) - len(results.cells),
         "starts": _shared_starts(results.suite),
         "few": sorted({s.rule for s in found if len(s.seeds) < FEWEST}),
@@ -78,7 +79,7 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         drawn.figure.supxlabel(said, x=1, ha="right", fontsize=6, color=COLOURS["muted"])
     save_drawings(drawings, folder / "figures")
     tables = [table for section in content["sections"] for table in section["tables"]]
-    tables += [content["overall"]] if content["over_tasks"] else []
+    tables += [content["overall_table"]] if content["overall"] else []
     tables += [content["hypotheses"]] if content["hypotheses"].rows else []
     write_tables(tables, folder / "tables")
     text = environment.get_template("page.html").render(content)
@@ -109,11 +110,11 @@ def visual_shares(names: Sequence[str]) -> dict[str, float]:
 def _draw(results: ResultSet, content: dict[str, Any]) -> list[Drawing]:
     """Add the figures to what a report says, and return them."""
     content["headline"] = dose(visual_shares(results.suite.tasks), content["standings"])
-    content["across"] = None
-    if content["over_tasks"]:
+    content["overall_figure"] = None
+    if content["overall"]:
         title = "Over all tasks: difference of each rule from the reference"
-        content["across"] = differences("over-tasks", title, content["over_tasks"], "tasks")
-    drawings = [content["headline"], content["across"]]
+        content["overall_figure"] = differences("over-tasks", title, content["overall"], "tasks")
+    drawings = [content["headline"], content["overall_figure"]]
     for section in content["sections"]:
         task, found = section["task"], section["standings"]
         drawn: list[Drawing | None] = []
@@ -142,18 +143,18 @@ def head_in_markdown(content: Mapping[str, Any]) -> str:
     parts.append(f"Failed: {len(content['failures'])} cells; not run: {content['missing']}.")
     if content["hypotheses"].rows:
         parts += ["## What was expected, and what came out", in_markdown(content["hypotheses"])]
-    if content["over_tasks"]:
-        parts += ["## Over all tasks", OVER_TASKS, in_markdown(content["overall"])]
+    if content["overall"]:
+        parts += ["## Over all tasks", OVER_TASKS, in_markdown(content["overall_table"])]
     return "\n\n".join(parts)
 
 
-def tables_in_markdown(content: Mapping[str, Any], kinds: Sequence[str] = ()) -> dict[str, str]:
-    """Per task its tables, all of them or those whose names begin with one of `kinds`."""
+def tables_in_markdown(
+    content: Mapping[str, Any], wanted: Callable[[str], bool] = lambda name: True
+) -> dict[str, str]:
+    """Per task its tables, those whose name is `wanted`."""
     return {
         section["task"]: "\n\n".join(
-            in_markdown(table)
-            for table in section["tables"]
-            if table.rows and table.name.startswith(tuple(kinds) or "")
+            in_markdown(table) for table in section["tables"] if table.rows and wanted(table.name)
         )
         for section in content["sections"]
     }
@@ -161,7 +162,7 @@ def tables_in_markdown(content: Mapping[str, Any], kinds: Sequence[str] = ()) ->
 
 def _markdown(content: Mapping[str, Any]) -> str:
     parts = [f"# {content['suite'].name}: credit rules compared", head_in_markdown(content)]
-    for drawn in (content["headline"], content["across"]):
+    for drawn in (content["headline"], content["overall_figure"]):
         parts += [f"![{drawn.name}](figures/{drawn.name}.svg)"] if drawn else []
     tables = tables_in_markdown(content)
     for section in content["sections"]:

@@ -7,12 +7,12 @@ from ..report.formats import MINUS, percent, plain, signed
 from ..report.tables import Table
 from .figures import AXES
 from .hypotheses import SHARES, Hypothesis, Verdict
-from .results import ResultSet
-from .statistics import by_seed, holm
+from .results import ResultSet, last_words
+from .statistics import holm
 from .suite import Suite
 from .summary import MEASURES, OUTCOME, Overall, Standing
 
-MEASURED = {  # by what reports call it
+TITLES = {  # by what reports call it
     "reading": "all words read right",
     "reasoning": "answer follows from what was read",
     "in_grammar": "in the grammar",
@@ -142,17 +142,17 @@ def _parts(task: str, found: Sequence[Standing]) -> Table:
     rows = [
         (
             s.rule,
-            *(f"{_number(s.first[name])} → {_number(s.last[name])}" for name in MEASURED),
+            *(f"{_number(s.first[name])} → {_number(s.last[name])}" for name in TITLES),
         )
         for s in found
     ]
-    return Table(f"parts-{task}", ("rule", *MEASURED.values()), rows)
+    return Table(f"parts-{task}", ("rule", *TITLES.values()), rows)
 
 
 def _changes(task: str, found: Sequence[Standing]) -> Table:
     """Whether the measure keeps finding what must be read while the policy trains on it."""
     header = [
-        f"{MEASURED[name]}: {of}" for name in MEASURES for of in ("change", "over the reference")
+        f"{TITLES[name]}: {of}" for name in MEASURES for of in ("change", "over the reference")
     ]
     rows = []
     for s in found:
@@ -197,7 +197,7 @@ def _cells(results: ResultSet, task: str) -> Table:
     reference = results.outcome(task, suite.reference, rate, OUTCOME)
     header = (
         "rule", "learning rate", "seed", "starting weights", "before", "after",
-        "over the reference", *(MEASURED[name] for name in AFTER), "seconds", "failed",
+        "over the reference", *(TITLES[name] for name in AFTER), "seconds", "failed",
     )  # fmt: skip
     rows = []
     for cell in results.cells:
@@ -207,12 +207,12 @@ def _cells(results: ResultSet, task: str) -> Table:
         row = [cell["rule"], f"{cell['learning_rate']:g}", seed, suite.protocol.start(seed)]
         if "failure" in cell:
             blank = [""] * (len(header) - len(row) - 1)
-            rows.append([*row, *blank, cell["failure"].strip().splitlines()[-1]])
+            rows.append([*row, *blank, last_words(cell["failure"])])
             continue
         first, last = cell["points"][0], cell["points"][-1]
-        apart = by_seed({seed: last[OUTCOME]}, reference) if cell["rule"] != suite.reference else {}
         row += [percent(first[OUTCOME]), percent(last[OUTCOME])]
-        row += [signed(apart[seed]) if apart else ""]
+        compares = cell["rule"] != suite.reference and seed in reference
+        row += [signed(last[OUTCOME] - reference[seed]) if compares else ""]
         row += [_number(last[name]) for name in AFTER]
         rows.append([*row, plain(round(last["seconds"] or 0), 6), ""])
     return Table(f"cells-{task}", header, rows)

@@ -22,8 +22,8 @@ class ResultSet:
     Args:
         about: command, machine, versions, pre-registration and the text of the suite.
         cells: per cell its `task`, `rule`, `learning_rate`, `seed` and either what `run_cell`
-            measured (`points`, `training`, `start_sha256`) or `failure`, the reason why there is
-            nothing.
+            measured (`points`, `training`, `start_sha256`, `data_sha256`) or `failure`, the reason
+            why there is nothing.
     """
 
     about: dict[str, Any]
@@ -86,6 +86,11 @@ def cell_of(line: Mapping[str, Any]) -> Cell:
     return Cell(line["task"], line["rule"], line["learning_rate"], line["seed"])
 
 
+def last_words(failure: str) -> str:
+    """The end of the reason why a cell failed, of a traceback its error."""
+    return (failure.strip() or "no reason").splitlines()[-1]
+
+
 def write_results(results: ResultSet, path: Path) -> None:
     """One line that describes the set, then one per cell."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,11 +111,11 @@ def read_results(path: Path) -> ResultSet:
             f"{path} is no result set: its first line must hold {', '.join(ABOUT)}; sightline "
             "compare --suite writes one"
         )
-    suite, there = parse_suite(lines[0]["name"], lines[0]["suite"]), set()
-    wanted = set(suite.cells())
-    for number, line in enumerate(lines[1:], 2):
+    results = ResultSet(lines[0], lines[1:])
+    wanted, there = set(results.suite.cells()), set()
+    for number, line in enumerate(results.cells, 2):
         there.add(_check(f"{path}, line {number},", line, wanted, there))
-    return ResultSet(lines[0], lines[1:])
+    return results
 
 
 def _check(
@@ -118,8 +123,13 @@ def _check(
 ) -> Cell:
     """The cell of a line; raise where it is none of those `wanted` that are not `there` yet."""
     try:
+        known = line["points"] if "points" in line else line["failure"].strip()
+        if not isinstance(line["learning_rate"], float) or type(line["seed"]) is not int:
+            raise ValueError(
+                f"{what} is no cell: its learning rate is {line['learning_rate']!r} and its seed "
+                f"{line['seed']!r}"
+            )
         cell = cell_of(line)
-        known = line["points"] if "points" in line else line["failure"]
     except KeyError as error:
         raise ValueError(f"{what} is no cell: it lacks {error}") from error
     if cell not in wanted:

@@ -23,8 +23,9 @@ from ..algorithms import (
     algorithm_class,
 )
 from ..algorithms.base import check_views
+from ..algorithms.sightline import VIEWS
 from ..core import keep_real, response_mean, response_top
-from ..views import AddNoise, Blind, Gray, OtherImage, View
+from ..views import Blind, Gray, OtherImage, View
 
 # Tables that are no view's, each in the `log_ratio` of a `ViewScores`: the oracle label of a token
 # as a number, a number drawn for it between 0 and 1, the entropy of the policy there in nats.
@@ -32,12 +33,18 @@ TOLD = ("label", "draw", "entropy")
 LABELS = {"other": 0.0, "visual": 1.0, "answer": 2.0}
 UNKNOWN = -1.0  # the label of every token of a response that leaves the task's grammar
 # What a suite's own rule may put in the image's place: `seen`.
-PICTURES: dict[str, View] = {"gray": Gray(), "noise": AddNoise(1.0), "other": OtherImage()}
+PICTURES: dict[str, View] = {
+    **{name: view for name, view in VIEWS.items() if name != "blind"},
+    "other": OtherImage(),
+}
 
 
 @dataclass(frozen=True)
 class Told(Algorithm):
-    """A reference: it scores the blind view, so that what it looked at can be measured too."""
+    """A rule that reads some of `TOLD`, as references do.
+
+    It scores the blind view unless it says otherwise, so that what it looked at can be measured.
+    """
 
     def views(self) -> Mapping[str, View]:
         return {"blind": Blind()}
@@ -49,7 +56,7 @@ class Told(Algorithm):
 
 
 def told_to(rule: Algorithm) -> tuple[str, ...]:
-    """Which of `TOLD` a rule reads; nothing, if it is no reference."""
+    """Which of `TOLD` a rule reads."""
     return rule.told if isinstance(rule, Told) else ()
 
 
@@ -274,20 +281,31 @@ def find_rule(name: str, settings: Any = None) -> Algorithm:
     except TypeError as error:  # None where a number is compared
         raise ValueError(f"rule {name!r}: {error}") from error
     if seen is not None:
-        if seen not in list(PICTURES) or "blind" not in rule.views():
+        if seen not in list(PICTURES) or not _weighs_by_blind(rule):
             raise ValueError(
-                f"rule {name!r}: seen must be one of {', '.join(PICTURES)}, of a rule with the "
-                f"view blind, got {seen!r} of {base}, whose views are {list(rule.views())}"
+                f"rule {name!r}: seen must be one of {', '.join(PICTURES)}, of a rule that weighs "
+                f"by the view blind, got {seen!r} of {base}"
             )
         rule = Seen(rule, PICTURES[seen])
-    if shuffled not in (None, True):
-        raise ValueError(f"rule {name!r}: shuffled must be true or left out, got {shuffled!r}")
-    rule = Shuffled(rule) if shuffled else rule
+    if shuffled is not None:
+        if shuffled is not True or isinstance(rule, Shuffled):
+            raise ValueError(
+                f"rule {name!r}: shuffled must be true, of a rule that is not, or left out, got "
+                f"{shuffled!r} of {base}"
+            )
+        rule = Shuffled(rule)
     if rule != RULES.get(name, rule):
         raise ValueError(
             f"rule {name!r} is one of Sightline's own, and not that: give yours another name"
         )
     return rule
+
+
+def _weighs_by_blind(rule: Algorithm) -> bool:
+    """Whether the weights hang on the blind view; a reference may score it for measurement only."""
+    if isinstance(rule, Oracle) or (isinstance(rule, Top) and rule.by != "kl"):
+        return False
+    return "blind" in rule.views()
 
 
 def _like(what: str, default: Any, value: Any) -> Any:

@@ -28,6 +28,7 @@ from ..records import append_lines, write_json
 from ..warm_start import load_warm_model, warm_start_path
 from .cell import Cell, run_cell
 from .code import differing, versions
+from .results import last_words
 from .suite import Suite, parse_suite
 
 POLL = 0.5  # seconds
@@ -114,7 +115,8 @@ def read_about(cell: Cell, suite: Suite, folder: Path) -> dict[str, Any]:
     if there != wanted:
         raise ValueError(
             f"{path} was run with another protocol or rule, {there[0]} and {there[1]}, "
-            f"and the suite says {wanted[0]} and {wanted[1]}: choose another --output-dir"
+            f"and the suite says {wanted[0]} and {wanted[1]}: give the suite it was run with, or "
+            "choose another --output-dir to run this one"
         )
     return about
 
@@ -222,7 +224,7 @@ def _outcome(path: Path) -> str:
     failure = path / "failure.json"
     if failure.exists():
         reason = json.loads(failure.read_text(encoding="utf-8"))["reason"]
-        return f"FAILED: {reason.strip().splitlines()[-1][:100]}"
+        return f"FAILED: {last_words(reason)[:100]}"
     points = json.loads((path / "result.json").read_text(encoding="utf-8"))["points"]
     first, last = points[0]["accuracy"], points[-1]["accuracy"]
     return f"{first:.1%} -> {last:.1%}"

@@ -36,7 +36,7 @@ class Difference(NamedTuple):
     each: list[float]
 
 
-def by_seed(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+def minus(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
     """First minus second, on the seeds of both."""
     return {seed: first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())}
 

@@ -50,6 +50,11 @@ class Suite:
         """Of the file."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def has_rates_to_choose(self) -> bool:
+        """Whether a rule has several learning rates."""
+        return any(len(rates) > 1 for rates in self.learning_rates.values())
+
     def cells(self) -> Iterator[Cell]:
         """In the order they are run: a suite that is cut short has all rules on its first seeds."""
         for seed in self.seeds:
@@ -103,23 +108,28 @@ def parse_suite(name: str, text: str) -> Suite:
             raise ValueError(f"{what}: its {role} {rule!r} is not among its rules")
     if reference == oracle:
         raise ValueError(f"{what}: {oracle!r} cannot be both its reference and its oracle")
-    seeds = _seeds(what, content["seeds"])
-    if len(seeds) < 2 and sum(map(has_to_read, content["tasks"])) < FEWEST:
-        raise ValueError(
-            f"{what}: rules are compared over seeds, at least 2 and from {FEWEST} on with an "
-            f"interval, or over {FEWEST} tasks in which something has to be read; got seeds {seeds}"
-        )
     return Suite(
         name=name,
         text=text,
         tasks=content["tasks"],
         rules=rules,
         learning_rates=_rates(what, content["learning_rates"], rules),
-        seeds=seeds,
+        seeds=_seeds(what, content["seeds"]),
         protocol=_protocol(what, {} if content.get("protocol") is None else content["protocol"]),
         reference=reference,
         oracle=oracle,
     )
+
+
+def check_sample(suite: Suite) -> None:
+    """Raise where nothing would be compared, neither over seeds nor over tasks."""
+    read = sum(map(has_to_read, suite.tasks))
+    if len(suite.seeds) < 2 and (read < FEWEST or suite.has_rates_to_choose):
+        raise ValueError(
+            f"suite {suite.name}: rules are compared over seeds, at least 2 and from {FEWEST} on "
+            f"with an interval, or over {FEWEST} tasks in which something has to be read, at one "
+            f"learning rate a rule; got seeds {suite.seeds}"
+        )
 
 
 def _rules(what: str, content: Any) -> dict[str, Algorithm]:

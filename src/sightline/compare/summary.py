@@ -14,10 +14,10 @@ from .statistics import (
     FEWEST,
     Difference,
     Share,
-    by_seed,
     difference_of,
     holm,
     mean_of,
+    minus,
     share_of,
 )
 from .suite import has_to_read
@@ -90,7 +90,7 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
     differences = {
         rule: difference_of([*leads.values()])
         for rule, outcome in outcomes.items()
-        if rule != suite.reference and len(leads := by_seed(outcome, reference)) > 1
+        if rule != suite.reference and len(leads := minus(outcome, reference)) > 1
     }
     corrected = holm({rule: found.p for rule, found in differences.items() if rule != suite.oracle})
     oracle = suite.oracle and outcomes[suite.oracle]
@@ -112,7 +112,7 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
                 difference=differences.get(rule),
                 p=corrected.get(rule),
                 headroom=share_of(gains[rule], gains[suite.oracle]) if suite.oracle else None,
-                strict=share_of(by_seed(outcomes[rule], reference), by_seed(oracle, reference))
+                strict=share_of(minus(outcomes[rule], reference), minus(oracle, reference))
                 if oracle and rule != suite.reference
                 else None,
                 first=_means([cell["points"][0] for cell in finished]),
@@ -123,7 +123,7 @@ def _of_task(results: ResultSet, task: str) -> list[Standing]:
                         _mean(rises[rule][number]),
                         None
                         if rule == suite.reference
-                        else _mean(by_seed(rises[rule][number], rises[suite.reference][number])),
+                        else _mean(minus(rises[rule][number], rises[suite.reference][number])),
                     )
                     for number in MEASURES
                 },
@@ -160,7 +160,7 @@ def over_tasks(results: ResultSet) -> list[Overall]:
     Nothing either where a rule has several learning rates: each task would choose its own.
     """
     suite = results.suite
-    if any(len(rates) > 1 for rates in suite.learning_rates.values()):
+    if suite.has_rates_to_choose:
         return []
 
     def outcome(task: str, rule: str) -> dict[int, float]:
@@ -173,7 +173,7 @@ def over_tasks(results: ResultSet) -> list[Overall]:
     means: dict[str, dict[str, float]] = {}
     for rule in suite.rules:
         if rule != suite.reference:
-            leads = {task: by_seed(outcome(task, rule), found) for task, found in reference.items()}
+            leads = {task: minus(outcome(task, rule), found) for task, found in reference.items()}
             means[rule] = {t: float(np.mean([*lead.values()])) for t, lead in leads.items() if lead}
     differences = {rule: difference_of([*found.values()]) for rule, found in means.items() if found}
     corrected = holm({rule: d.p for rule, d in differences.items() if rule != suite.oracle})

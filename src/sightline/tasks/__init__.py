@@ -6,6 +6,7 @@ A task is a module of functions:
   `images`, `answer`; and the truth: `id`, `question`, `reads` (the words to be read, in a fixed
   order), `difficulty` (a count, larger is harder), `sources` (the underlying images, dealt to the
   splits `warm`, `rl` and `heldout` before any row is drawn), `twin_id`, and the settings.
+  Of `shapes` also `cells`, what stands in each cell of the picture.
 * ``twin(row)``: the same text on another picture, in which every word to be read and the answer
   differ; ``twin(twin(row))`` is the row. Where the text decides the answer it stays (`irrelevant`),
   and where there is no picture there is none (`text-only`).
