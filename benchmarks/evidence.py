@@ -27,7 +27,6 @@ RESULTS = ROOT / "benchmarks" / "results" / "testbed"
 PAGE, TABLES = ROOT / "docs" / "evidence.md", ROOT / "docs" / "evidence-tables.md"
 FIGURES = {  # of a result set
     "sparsity": ("dose.svg", "differences-digits-sum-48-free.svg"),
-    "longer": ("accuracy-by-tokens-digits-sum-48-free.svg",),
     "breadth-slow": ("over-tasks.svg",),
 }
 
