@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,19 @@ def tables(name: str) -> str:
             f"{first}:\n\n{views_table(found['views'])}\n\n"
             f"Precision by the exact KL:\n\n{by_task(runs, 'precision_kl')}"
         )
-    content = content_of(read_results(RESULTS / f"{name}.jsonl"))
+    content = _content(name)
     head = head_in_markdown(content).replace("\n## ", "\n### ")
     return "\n\n".join([head, *_by_task(content, _is_outcome)])
 
 
 def other_tables(name: str) -> str:
     """Of a result set, what `tables` leaves out."""
-    content = content_of(read_results(RESULTS / f"{name}.jsonl"))
-    return "\n\n".join(_by_task(content, lambda table: not _is_outcome(table)))
+    return "\n\n".join(_by_task(_content(name), lambda table: not _is_outcome(table)))
+
+
+@cache
+def _content(name: str) -> dict[str, Any]:
+    return content_of(read_results(RESULTS / f"{name}.jsonl"))
 
 
 def _is_outcome(table: str) -> bool:

@@ -123,15 +123,12 @@ def found_by(
     for name in ("k3", "kl"):
         dependency = score.dependency(mask, name, clamp=None)
         found[f"auroc_{name}"] = auroc(dependency[known].tolist(), visual[known].tolist())
-        found[f"precision_{name}"] = float(
-            np.mean(
-                [
-                    precision(values[row], is_visual[row])
-                    for values, is_visual, row in zip(dependency, visual, known, strict=True)
-                    if is_visual.any()
-                ]
-            )
-        )
+        hits = [
+            precision(values[row], is_visual[row])
+            for values, is_visual, row in zip(dependency, visual, known, strict=True)
+            if is_visual.any()
+        ]
+        found[f"precision_{name}"] = float(np.mean(hits))
     exact = score.dependency(mask, "kl", clamp=None)
     for label, number in LABELS.items():
         chosen = known & (labels == number)

@@ -74,8 +74,8 @@ def write_page(results: ResultSet, folder: Path) -> Path:
         finalize=lambda value: clean(value) if type(value) is str else value,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    said = f"{content['registration']['status'].lower()}, suite {results.suite.name}"
     for drawn in drawings:  # a file is seen without the page that says this at its top
-        said = f"{content['registration']['status'].lower()}, suite {results.suite.name}"
         drawn.figure.supxlabel(said, x=1, ha="right", fontsize=6, color=COLOURS["muted"])
     save_drawings(drawings, folder / "figures")
     tables = [table for section in content["sections"] for table in section["tables"]]

@@ -123,8 +123,9 @@ def parse_suite(name: str, text: str) -> Suite:
 
 def check_sample(suite: Suite) -> None:
     """Raise where nothing would be compared, neither over seeds nor over tasks."""
-    read = sum(map(has_to_read, suite.tasks))
-    if len(suite.seeds) < 2 and (read < FEWEST or suite.has_rates_to_choose):
+    if len(suite.seeds) > 1:
+        return
+    if suite.has_rates_to_choose or sum(map(has_to_read, suite.tasks)) < FEWEST:
         raise ValueError(
             f"suite {suite.name}: rules are compared over seeds, at least 2 and from {FEWEST} on "
             f"with an interval, or over {FEWEST} tasks in which something has to be read, at one "
